@@ -1,0 +1,53 @@
+//! Enters: the text of `qantra.toml`. Leaves: a [`Config`] that every stage can trust. It must never bind a port,
+//! load a program or read a clock: a bad file is refused before anything is started.
+
+mod detect;
+mod proxy;
+mod sections;
+mod site;
+
+pub use detect::{
+    BruteForceConfig, ContentScanConfig, DetectConfig, FloodConfig, PolicyConfig, PolicyRule, PortScanConfig,
+    RequestFloodConfig, SlowHttpConfig,
+};
+pub use proxy::{ListenConfig, ProxyConfig};
+pub use sections::{
+    DaemonConfig, Hook, InterfaceConfig, KernelConfig, MetricsConfig, ModelsConfig, ProtectConfig, Role, StoreConfig,
+};
+pub use site::{HeadersConfig, HealthConfig, LoginConfig, SiteConfig, SiteIndex, TargetConfig, TlsConfig};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The whole of `/etc/qantra/qantra.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The process itself.
+    pub daemon: DaemonConfig,
+    /// The kernel half.
+    pub kernel: KernelConfig,
+    /// Network interfaces that the kernel half watches.
+    #[serde(rename = "interface")]
+    pub interfaces: Vec<InterfaceConfig>,
+    /// What may never be banned, besides what the box finds out by itself.
+    pub protect: ProtectConfig,
+    /// The reverse proxy.
+    pub proxy: ProxyConfig,
+    /// Sockets that the proxy listens on.
+    #[serde(rename = "listen")]
+    pub listeners: Vec<ListenConfig>,
+    /// Web sites behind the proxy.
+    #[serde(rename = "site")]
+    pub sites: Vec<SiteConfig>,
+    /// Behaviour detectors.
+    pub detect: DetectConfig,
+    /// Models.
+    pub models: ModelsConfig,
+    /// From findings to decisions.
+    pub policy: PolicyConfig,
+    /// The embedded store.
+    pub store: StoreConfig,
+    /// The metrics listener.
+    pub metrics: MetricsConfig,
+}

@@ -1,0 +1,195 @@
+//! Sections of the configuration about the box: process, kernel half, interfaces, models, store, metrics.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[daemon]`: the process itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DaemonConfig {
+    /// Where the store lives.
+    pub state_dir: PathBuf,
+    /// The control socket of the command line.
+    pub control_socket: PathBuf,
+    /// The group that may use the control socket besides root; none: root alone.
+    pub control_group: Option<String>,
+    /// What is logged, in `tracing`'s filter syntax.
+    pub log: String,
+    /// Decide, log and count, but enforce nothing.
+    pub simulation: bool,
+    /// The user to become after start, keeping CAP_BPF, CAP_NET_ADMIN and CAP_NET_BIND_SERVICE; empty: stay.
+    pub user: String,
+}
+
+impl Default for DaemonConfig {
+    fn default() -> Self {
+        Self {
+            state_dir: "/var/lib/qantra".into(),
+            control_socket: "/run/qantra/control.sock".into(),
+            control_group: None,
+            log: "info".into(),
+            simulation: false,
+            user: String::new(),
+        }
+    }
+}
+
+/// `[kernel]`: the kernel half.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KernelConfig {
+    /// The eBPF object to load.
+    pub object: PathBuf,
+    /// Where programs, links and maps are pinned, below a mounted bpffs; a `v<ABI>` folder is made in it.
+    pub pin_dir: PathBuf,
+    /// How many sources are counted at once; the least recently seen make room.
+    pub sources_max: u32,
+    /// How many addresses can be banned at once, per family.
+    pub bans_max: u32,
+    /// How many prefixes can be banned at once, per family.
+    pub prefix_bans_max: u32,
+    /// One in how many dropped packets is reported as an event; 0: none.
+    pub drop_sample: u32,
+    /// The counting window of sources.
+    pub window_ms: u32,
+    /// A source's packets in one window from which its counters are reported at once, not at the next scan.
+    pub report_packets: u32,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            object: "/usr/lib/qantra/qantra.bpf.o".into(),
+            pin_dir: "/sys/fs/bpf/qantra".into(),
+            sources_max: 65_536,
+            bans_max: 65_536,
+            prefix_bans_max: 16_384,
+            drop_sample: 1_024,
+            window_ms: 1_000,
+            report_packets: 200,
+        }
+    }
+}
+
+/// On which side of the box an interface is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Towards the Internet.
+    Wan,
+    /// Towards the devices that the box serves.
+    Lan,
+}
+
+/// Which rung of the hook ladder an interface may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// The highest rung that works: native XDP, then TCX ingress.
+    #[default]
+    Auto,
+    /// Native XDP or an error.
+    Native,
+    /// TCX ingress or an error.
+    Tcx,
+}
+
+/// `[[interface]]`: one network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceConfig {
+    /// Its name, as `ip link` shows it.
+    pub name: String,
+    /// On which side of the box it is.
+    pub role: Role,
+    /// Which rung of the hook ladder it may use.
+    #[serde(default)]
+    pub hook: Hook,
+}
+
+/// `[protect]`: what may never be banned. The box's own addresses, its gateways and resolvers are added by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProtectConfig {
+    /// Addresses and prefixes.
+    #[schemars(with = "Vec<String>")]
+    pub networks: Vec<IpNet>,
+    /// Whether default gateways and resolvers are found out and protected.
+    pub auto: bool,
+}
+
+impl Default for ProtectConfig {
+    fn default() -> Self {
+        Self { networks: Vec::new(), auto: true }
+    }
+}
+
+/// `[models]`: where models are and how they are run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// Off: rules and behaviour detectors work alone.
+    pub enabled: bool,
+    /// The folder with `manifest.toml` and the ONNX files.
+    pub dir: PathBuf,
+    /// ONNX Runtime's shared library.
+    pub runtime: PathBuf,
+    /// How long a request waits for the classifier; when it is late the request goes on.
+    pub deadline_ms: u64,
+    /// Most requests in one batch of the classifier.
+    pub batch_max: usize,
+    /// Most requests that wait for the classifier; more go on unclassified, and are counted.
+    pub queue_max: usize,
+    /// The classifier's confidence from which a flagged request is a finding; none: the manifest's.
+    pub request_confidence: Option<f32>,
+    /// The classifier's confidence from which a flagged source is a finding; none: the manifest's.
+    pub source_confidence: Option<f32>,
+}
+
+impl Default for ModelsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: "/usr/share/qantra/models".into(),
+            runtime: "/usr/lib/qantra/libonnxruntime.so".into(),
+            deadline_ms: 20,
+            batch_max: 32,
+            queue_max: 1_024,
+            request_confidence: None,
+            source_confidence: None,
+        }
+    }
+}
+
+/// `[store]`: the embedded store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// For how long ended decisions stay searchable.
+    pub keep_days: u32,
+    /// How many decisions are kept at most; the oldest ended ones make room.
+    pub decisions_max: u32,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { keep_days: 90, decisions_max: 100_000 }
+    }
+}
+
+/// `[metrics]`: the Prometheus listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Where `/metrics` is served; none: nowhere. Loopback unless you mean it.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))) }
+    }
+}

@@ -1,0 +1,194 @@
+//! The Finding noun: who, what class, how sure, how severe, with the evidence.
+
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Now;
+
+/// What an attack is called everywhere: config, metrics, CLI, models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the field's standard terms")]
+pub enum AttackClass {
+    Sqli,
+    Xss,
+    Rce,
+    Traversal,
+    Rfi,
+    Ssrf,
+    Ssti,
+    Xxe,
+    Deserialisation,
+    Upload,
+    Scanner,
+    Redirect,
+    Spam,
+    /// A malicious request that no narrower class fits.
+    OtherInjection,
+    /// Request smuggling shapes and other protocol violations.
+    Protocol,
+    RequestFlood,
+    /// Looking for what is there: storms of 404 and 403 over many paths.
+    ContentScan,
+    BruteForce,
+    CredentialStuffing,
+    SlowHttp,
+    PortScan,
+    SynFlood,
+    UdpFlood,
+    IcmpFlood,
+    /// Behaviour unlike what was learnt, with no class to name it.
+    Anomaly,
+}
+
+impl AttackClass {
+    /// Every class, in the order of the enum.
+    pub const ALL: [Self; 25] = [
+        Self::Sqli,
+        Self::Xss,
+        Self::Rce,
+        Self::Traversal,
+        Self::Rfi,
+        Self::Ssrf,
+        Self::Ssti,
+        Self::Xxe,
+        Self::Deserialisation,
+        Self::Upload,
+        Self::Scanner,
+        Self::Redirect,
+        Self::Spam,
+        Self::OtherInjection,
+        Self::Protocol,
+        Self::RequestFlood,
+        Self::ContentScan,
+        Self::BruteForce,
+        Self::CredentialStuffing,
+        Self::SlowHttp,
+        Self::PortScan,
+        Self::SynFlood,
+        Self::UdpFlood,
+        Self::IcmpFlood,
+        Self::Anomaly,
+    ];
+
+    /// The class as it is written in config, metrics and output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sqli => "sqli",
+            Self::Xss => "xss",
+            Self::Rce => "rce",
+            Self::Traversal => "traversal",
+            Self::Rfi => "rfi",
+            Self::Ssrf => "ssrf",
+            Self::Ssti => "ssti",
+            Self::Xxe => "xxe",
+            Self::Deserialisation => "deserialisation",
+            Self::Upload => "upload",
+            Self::Scanner => "scanner",
+            Self::Redirect => "redirect",
+            Self::Spam => "spam",
+            Self::OtherInjection => "other_injection",
+            Self::Protocol => "protocol",
+            Self::RequestFlood => "request_flood",
+            Self::ContentScan => "content_scan",
+            Self::BruteForce => "brute_force",
+            Self::CredentialStuffing => "credential_stuffing",
+            Self::SlowHttp => "slow_http",
+            Self::PortScan => "port_scan",
+            Self::SynFlood => "syn_flood",
+            Self::UdpFlood => "udp_flood",
+            Self::IcmpFlood => "icmp_flood",
+            Self::Anomaly => "anomaly",
+        }
+    }
+}
+
+impl std::fmt::Display for AttackClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How bad it would be if the finding is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth a line in a log.
+    Low,
+    /// Reconnaissance, nuisance.
+    Medium,
+    /// An attempt to break in or to put a service down.
+    High,
+}
+
+/// A detector's claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// When the detector was sure.
+    pub at: Now,
+    /// Who.
+    pub source: IpAddr,
+    /// What.
+    pub class: AttackClass,
+    /// How sure, 0 to 1.
+    pub confidence: f32,
+    /// How severe.
+    pub severity: Severity,
+    /// Name of the detector, rule or model.
+    pub detector: String,
+    /// Its version.
+    pub detector_version: String,
+    /// The configured site's name, for findings from requests.
+    pub site: Option<String>,
+    /// What it rests on.
+    pub evidence: Evidence,
+}
+
+/// What a finding rests on. Everything in it is bounded and secrets are masked before they get here.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// The field that matched, such as `query.id` or `header.referer`.
+    pub field: Option<String>,
+    /// The field's decoded value: an excerpt, with what looks like a secret masked.
+    pub value: Option<String>,
+    /// The features that weighed most, heaviest first.
+    pub weights: Vec<Weight>,
+    /// The rates and counts that were measured, each with its threshold.
+    pub measurements: Vec<Measurement>,
+    /// The request, for findings from requests.
+    pub request: Option<RequestRef>,
+}
+
+/// A feature and how much it added to a score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Weight {
+    /// The feature's name, or the n-gram.
+    pub feature: String,
+    /// What it added.
+    pub weight: f32,
+}
+
+/// A number that was measured, beside the threshold it crossed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Measurement {
+    /// What was measured, with its unit, such as `requests_per_10s`.
+    pub name: String,
+    /// The measured value.
+    pub value: f64,
+    /// The threshold.
+    pub threshold: f64,
+}
+
+/// Which request a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestRef {
+    /// The request's id, as in the `X-Request-Id` that the origin gets.
+    pub id: String,
+    /// The method.
+    pub method: String,
+    /// The path, cut to 256 bytes, without query.
+    pub path: String,
+}

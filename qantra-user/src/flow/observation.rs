@@ -1,0 +1,82 @@
+//! The Observation noun: what the proxy and the kernel saw, small, `Copy` and free of any text.
+
+use std::net::IpAddr;
+
+use crate::config::{Role, SiteIndex};
+
+/// Anything the behaviour side is told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Observation {
+    /// One request that got its answer.
+    Request(RequestObservation),
+    /// A TCP connection the proxy accepted.
+    Connection(ConnectionObservation),
+    /// One source's kernel counters over one window.
+    Packets(PacketObservation),
+}
+
+/// One request that got its answer, from the origin or from Qantra itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestObservation {
+    /// When the answer was sent: ms since boot.
+    pub at_ms: u64,
+    /// The client, after trusted proxies were peeled off.
+    pub source: IpAddr,
+    /// Which configured site; `None` where no site claims the host.
+    pub site: Option<SiteIndex>,
+    /// Whether the method was POST, PUT or PATCH.
+    pub is_write: bool,
+    /// Whether Qantra answered by itself (block, limit, error): such answers say nothing of the application.
+    pub answered_by_us: bool,
+    /// The status that the client got.
+    pub status: u16,
+    /// Seeded hash of the path, without query.
+    pub path_hash: u64,
+    /// Seeded hash of the login's account field, when the path is a login path of the site.
+    pub account_hash: Option<u64>,
+    /// Whether the path is one of the site's login paths.
+    pub is_login: bool,
+    /// Bytes of the request, headers and body.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body.
+    pub response_bytes: u64,
+    /// From the first byte of the request to the end of the answer.
+    pub duration_ms: u32,
+}
+
+/// A TCP connection that the proxy accepted, or one that ended; one that never sends a whole request is how
+/// slow-header attacks look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionObservation {
+    /// When: ms since boot.
+    pub at_ms: u64,
+    /// The peer of the TCP connection.
+    pub source: IpAddr,
+}
+
+/// One source's kernel counters over one window, as a delta.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PacketObservation {
+    /// The window's end: ms since boot.
+    pub at_ms: u64,
+    /// How long the window was, at least 1.
+    pub window_ms: u32,
+    /// Source address of the packets.
+    pub source: IpAddr,
+    /// On which side of the box it came in.
+    pub role: Role,
+    /// All packets.
+    pub packets: u64,
+    /// All bytes, as on the wire without the frame check sequence.
+    pub bytes: u64,
+    /// TCP segments with SYN and without ACK.
+    pub tcp_syn: u64,
+    /// TCP segments with RST.
+    pub tcp_rst: u64,
+    /// UDP datagrams.
+    pub udp: u64,
+    /// ICMP and ICMPv6 messages.
+    pub icmp: u64,
+    /// Estimate of distinct destination ports (linear counting over a 256-bit map; saturates near 1,400).
+    pub distinct_ports: u32,
+}
