@@ -78,5 +78,11 @@ pub struct PacketObservation {
     /// ICMP and ICMPv6 messages.
     pub icmp: u64,
     /// Estimate of distinct destination ports (linear counting over a 256-bit map; saturates near 1,400).
+    ///
+    /// Only what opens or probes counts: TCP segments without ACK and RST, and UDP datagrams to ports below 32,768.
+    /// Answers to what the other side opened go to ephemeral ports and must not look like a scan.
     pub distinct_ports: u32,
+    /// The map behind [`distinct_ports`](Self::distinct_ports): one bit for each port's hash, the same hash in
+    /// every window, so that windows can be joined to find slow scans.
+    pub port_map: [u64; 4],
 }
