@@ -1,1 +1,6 @@
-//! Comes with its stage.
+//! Enters: decoded fields and behaviour counters. Leaves: feature vectors with a named, hashed schema. Pure: training
+//! and serving run this very code, so a feature is never computed twice in two ways.
+
+mod schema;
+
+pub use schema::Schema;
