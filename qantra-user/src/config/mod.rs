@@ -2,15 +2,27 @@
 //! load a program or read a clock: a bad file is refused before anything is started.
 
 mod detect;
+mod errors;
+mod load;
+mod net;
+mod position;
 mod proxy;
+mod schema;
 mod sections;
 mod site;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 pub use detect::{
     BruteForceConfig, ContentScanConfig, DetectConfig, FloodConfig, PolicyConfig, PolicyRule, PortScanConfig,
     RequestFloodConfig, SlowHttpConfig,
 };
+pub use errors::{ConfigErrors, Problem};
+pub use load::{load, parse};
+pub use net::{BadNet, canonical_net, parse_net};
 pub use proxy::{ListenConfig, ProxyConfig};
+pub use schema::json_schema;
 pub use sections::{
     DaemonConfig, Hook, InterfaceConfig, KernelConfig, MetricsConfig, ModelsConfig, ProtectConfig, Role, StoreConfig,
 };

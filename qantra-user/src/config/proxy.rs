@@ -15,6 +15,7 @@ pub struct ProxyConfig {
     /// Peers whose PROXY protocol header and `X-Forwarded-For` are believed, such as a load balancer or CDN. They are
     /// protected from bans.
     #[schemars(with = "Vec<String>")]
+    #[serde(deserialize_with = "super::net::nets")]
     pub trusted_proxies: Vec<IpNet>,
     /// Largest request head, in bytes; more is answered with 431.
     pub header_bytes_max: usize,

@@ -116,6 +116,7 @@ pub struct InterfaceConfig {
 pub struct ProtectConfig {
     /// Addresses and prefixes.
     #[schemars(with = "Vec<String>")]
+    #[serde(deserialize_with = "super::net::nets")]
     pub networks: Vec<IpNet>,
     /// Whether default gateways and resolvers are found out and protected.
     pub auto: bool,
