@@ -68,15 +68,13 @@ fn cross_environment(command: &mut Command, arch: Arch) {
     let triple = arch.triple().replace('-', "_");
     let sysroot = workspace::sysroot(arch);
     let tool = |name: &str| format!("{}-{name}", arch.gnu());
-    let include = sysroot.join("usr/include");
-    let libraries = format!("{}:{}", sysroot.join("usr/lib").join(arch.gnu()).display(), sysroot.join("lib").display());
     command
         .env(format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase()), tool("gcc"))
         .env(format!("CC_{triple}"), tool("gcc"))
         .env(format!("CXX_{triple}"), tool("g++"))
         .env(format!("AR_{triple}"), tool("ar"))
-        .env(format!("CFLAGS_{triple}"), format!("-I{} -I{}", include.display(), include.join(arch.gnu()).display()))
-        .env(format!("LIBBPF_SYS_LIBRARY_PATH_{triple}"), libraries)
+        .env(format!("CFLAGS_{triple}"), format!("-I{}", sysroot.join("include").display()))
+        .env(format!("LIBBPF_SYS_LIBRARY_PATH_{triple}"), sysroot.join("lib"))
         // libbpf-sys only asks whether pkg-config is there; what it finds is the sysroot above.
         .env("PKG_CONFIG_ALLOW_CROSS", "1");
 }
