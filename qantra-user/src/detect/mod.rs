@@ -1,6 +1,17 @@
 //! Enters: flows, scores and protocol complaints. Leaves: [`Finding`]s. Pure: it must never act on a finding,
 //! read a clock or run a model.
 
+mod behaviour;
+mod episode;
 mod finding;
+mod http;
+mod packets;
+mod request;
 
+pub use behaviour::{BehaviourDetectors, DetectorStats};
+pub use episode::{Detector, Episodes};
 pub use finding::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity, Weight};
+pub use request::{ModelClaim, RequestOrigin, from_model, from_violation, severity_of};
+
+#[cfg(test)]
+mod behaviour_tests;

@@ -1,0 +1,79 @@
+//! Enters: nothing. Leaves: what one observation costs the behaviour detectors, in ns, with a full table of sources.
+//!
+//! `cargo run --release --example behaviour_cost`
+
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::{
+    hash::BuildHasher,
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
+
+use qantra_user::{
+    clock::Now,
+    config::{DetectConfig, Role},
+    detect::BehaviourDetectors,
+    flow::{Observation, PacketObservation, RequestObservation},
+};
+
+const ROUNDS: u64 = 1_000_000;
+
+fn request(n: u64, sources: u64, missing: bool) -> Observation {
+    let hash = foldhash::quality::FixedState::with_seed(1).hash_one(n % 5_000);
+    Observation::Request(RequestObservation {
+        at_ms: 1_000_000 + n / 25,
+        source: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + (hash.wrapping_mul(n) % sources) as u32)),
+        site: None,
+        is_write: n.is_multiple_of(9),
+        answered_by_us: false,
+        status: if missing { 404 } else { 200 },
+        path_hash: hash,
+        account_hash: None,
+        is_login: false,
+        request_bytes: 500,
+        response_bytes: 9_000,
+        duration_ms: 4,
+    })
+}
+
+fn packets(n: u64, sources: u64) -> Observation {
+    Observation::Packets(PacketObservation {
+        at_ms: 1_000_000 + n / 25,
+        window_ms: 1_000,
+        source: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + (n.wrapping_mul(0x9e37_79b9) % sources) as u32)),
+        role: Role::Wan,
+        packets: 20,
+        bytes: 9_000,
+        tcp_syn: 1,
+        tcp_rst: 0,
+        udp: 0,
+        icmp: 0,
+        distinct_ports: 1,
+        port_map: [1 << (n % 3), 0, 0, 0],
+    })
+}
+
+fn main() {
+    let cases: [(&str, &dyn Fn(u64) -> Observation); 5] = [
+        ("request, 500 sources", &|n| request(n, 500, false)),
+        ("request, 20,000 sources", &|n| request(n, 20_000, false)),
+        ("404, 500 sources", &|n| request(n, 500, true)),
+        ("kernel window, 20,000 sources", &|n| packets(n, 20_000)),
+        ("kernel window, a new source each", &|n| packets(n, u64::from(u32::MAX) / 2)),
+    ];
+    for (name, case) in cases {
+        let mut detectors = BehaviourDetectors::new(&DetectConfig::default(), 7);
+        let mut out = Vec::new();
+        let mut best_ns = f64::MAX;
+        for _ in 0..5 {
+            let start = Instant::now();
+            for n in 0..ROUNDS {
+                let now = Now { boot_ns: (1_000_000 + n / 25) * 1_000_000, unix_ms: 0 };
+                detectors.observe(&case(n), now, &mut out);
+            }
+            best_ns = best_ns.min(start.elapsed().as_nanos() as f64 / ROUNDS as f64);
+        }
+        println!("{name}: {best_ns:.0} ns, {} sources, {} findings", detectors.stats().sources, out.len());
+    }
+}
