@@ -1,6 +1,7 @@
 //! Enters: decoded fields and behaviour counters. Leaves: feature vectors with a named, hashed schema. Pure: training
 //! and serving run this very code, so a feature is never computed twice in two ways.
 
+pub mod http;
 mod schema;
 
 pub use schema::Schema;

@@ -1,0 +1,109 @@
+//! Enters: labelled requests as JSON lines on standard input. Leaves, in the folder that is named: the ids of every
+//! distinct field and which request has which field. The first half of `cargo xtask model train`: the features are
+//! computed by the daemon's own code, and only the fitting is done elsewhere.
+//!
+//! Files: `fields.bin` (u8 kind, u32 positions each), `ids.bin` (u16 × 4 each position), `fields.jsonl` (kind, name,
+//! start of the text), `rows.jsonl` (id, label, class, source, kind, fields), `schema.json`.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufRead, BufWriter, Write},
+    path::PathBuf,
+};
+
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use qantra_user::{
+    detect::AttackClass,
+    features::http::{
+        CLASSIFIER_IDS, CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, KIND_ID_BASE, PADDING_ID, for_each_position,
+        http_schema,
+    },
+    inspect::{FieldKind, Fields, RawRequest},
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    label: String,
+    #[serde(default)]
+    class: Option<String>,
+    source: String,
+    #[serde(default)]
+    kind: Option<String>,
+    raw: String,
+}
+
+#[derive(Serialize)]
+struct OutRow<'a> {
+    id: &'a str,
+    label: &'a str,
+    class: Option<&'a str>,
+    source: &'a str,
+    kind: Option<&'a str>,
+    fields: Vec<usize>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        bail!("usage: request_features FOLDER < requests.jsonl");
+    };
+    let create = |name: &str| {
+        File::create(dir.join(name)).map(BufWriter::new).with_context(|| format!("{}/{name}", dir.display()))
+    };
+    let (mut ids_out, mut fields_out) = (create("ids.bin")?, create("fields.bin")?);
+    let (mut names_out, mut rows_out) = (create("fields.jsonl")?, create("rows.jsonl")?);
+    let mut seen: HashMap<(FieldKind, Vec<u8>), usize> = HashMap::new();
+    let mut fields = Fields::new();
+    for (number, line) in std::io::stdin().lock().lines().enumerate() {
+        let line = line?;
+        let row: Row = serde_json::from_str(&line).with_context(|| format!("line {}", number + 1))?;
+        let raw = STANDARD.decode(&row.raw).with_context(|| format!("line {}: raw", number + 1))?;
+        fields.read(&RawRequest::parse(&raw).view());
+        let mut indexes = Vec::with_capacity(fields.len());
+        for field in fields.iter() {
+            let next = seen.len();
+            let index = *seen.entry((field.kind, field.value.to_vec())).or_insert(next);
+            indexes.push(index);
+            if index < next {
+                continue;
+            }
+            let mut positions = 0_u32;
+            let mut buffer = Vec::new();
+            for_each_position(field.kind, field.value, |position| {
+                positions += 1;
+                buffer.extend(position.ids.iter().flat_map(|id| id.to_le_bytes()));
+            });
+            ids_out.write_all(&buffer)?;
+            fields_out.write_all(&[field.kind as u8])?;
+            fields_out.write_all(&positions.to_le_bytes())?;
+            let text = String::from_utf8_lossy(&field.value[..field.value.len().min(300)]);
+            serde_json::to_writer(&mut names_out, &(field.kind.as_str(), field.name, text))?;
+            names_out.write_all(b"\n")?;
+        }
+        let out = OutRow {
+            id: &row.id,
+            label: &row.label,
+            class: row.class.as_deref(),
+            source: &row.source,
+            kind: row.kind.as_deref(),
+            fields: indexes,
+        };
+        serde_json::to_writer(&mut rows_out, &out)?;
+        rows_out.write_all(b"\n")?;
+    }
+    let schema = serde_json::json!({
+        "hash": http_schema().hash(),
+        "buckets": GRAM_BUCKETS,
+        "kind_id_base": KIND_ID_BASE,
+        "padding_id": PADDING_ID,
+        "classifier_ids": CLASSIFIER_IDS,
+        "classifier_positions": CLASSIFIER_POSITIONS_MAX,
+        "kinds": FieldKind::ALL.map(FieldKind::as_str),
+        "classes": AttackClass::ALL.map(AttackClass::as_str),
+    });
+    serde_json::to_writer(create("schema.json")?, &schema)?;
+    Ok(())
+}
