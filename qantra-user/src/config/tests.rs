@@ -1,5 +1,4 @@
 //! One file each with one thing wrong, and what is said about it.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 
