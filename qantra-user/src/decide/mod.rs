@@ -2,5 +2,10 @@
 //! map, a socket or the store.
 
 mod decision;
+mod policy;
 
 pub use decision::{Action, Decision, DecisionId, Direction, Origin, Scope};
+pub use policy::{Effect, Extension, Ignored, Outcome, Policy, covered};
+
+#[cfg(test)]
+mod policy_tests;
