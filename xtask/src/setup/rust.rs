@@ -38,10 +38,33 @@ struct Toolchain {
 /// # Errors
 /// When there is none; [`ensure`](super::ensure) with [`Need::Build`](super::Need::Build) installs it.
 pub fn bpf_cargo() -> Result<Command> {
-    let Some(toolchain) = bpf_toolchain() else {
-        bail!("no Rust toolchain with rust-src and LLVM {LLVM} or older; `cargo xtask setup` installs one");
-    };
-    let mut command = Command::new(&toolchain.cargo);
+    let toolchain = wanted_bpf_toolchain()?;
+    bpf_command(&toolchain.cargo, &toolchain)
+}
+
+/// `cargo clippy` of the toolchain that builds for the kernel; `None` when it has no clippy.
+///
+/// # Errors
+/// When there is no such toolchain.
+pub fn bpf_clippy() -> Result<Option<Command>> {
+    let toolchain = wanted_bpf_toolchain()?;
+    let clippy = toolchain.cargo.with_file_name("cargo-clippy");
+    if !clippy.is_file() {
+        return Ok(None);
+    }
+    let mut command = bpf_command(&clippy, &toolchain)?;
+    command.env("CARGO", &toolchain.cargo).arg("clippy");
+    Ok(Some(command))
+}
+
+fn wanted_bpf_toolchain() -> Result<Toolchain> {
+    bpf_toolchain().with_context(|| {
+        format!("no Rust toolchain with rust-src and LLVM {LLVM} or older; `cargo xtask setup build` installs one")
+    })
+}
+
+fn bpf_command(program: &Path, toolchain: &Toolchain) -> Result<Command> {
+    let mut command = Command::new(program);
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([workspace::tools().join("bin")].into_iter().chain(env::split_paths(&path)))?;
     // What the cargo that runs us has set would point to its own toolchain and to the host's flags.
@@ -108,7 +131,8 @@ pub(super) fn ensure_cargo_deny() -> Result<bool> {
 }
 
 /// Where cargo-deny is.
-pub(crate) fn cargo_deny() -> Option<PathBuf> {
+#[must_use]
+pub fn cargo_deny() -> Option<PathBuf> {
     let candidates = [Some(workspace::tools().join("bin/cargo-deny")), process::which("cargo-deny")];
     candidates.into_iter().flatten().find(|program| is_version(program, "cargo-deny", CARGO_DENY))
 }
