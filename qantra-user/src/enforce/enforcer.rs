@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Now,
     config::canonical_net,
-    decide::{Action, Decision, DecisionId, Origin, Scope},
+    decide::{Action, Decision, DecisionId, Extension, Origin, Scope},
     metrics::Metrics,
     proxy::Standing,
 };
@@ -179,6 +179,33 @@ impl Enforcer {
         let kernel =
             if decision.action == Action::Block && !decision.simulated { kernel } else { KernelOutcome::NotAsked };
         Ok(Applied { decision, kernel, ended })
+    }
+
+    /// Adds to a decision in force: one more finding while there is room, and a later end. Returns it as it is then;
+    /// `None` when nothing changed or it is not in force.
+    pub fn extend(&self, extension: Extension, now: Now) -> Option<Arc<Decision>> {
+        let mut ledger = self.ledger.lock();
+        let active = ledger.decisions.get(&extension.id)?;
+        let has_room = active.decision.findings.len() < Decision::FINDINGS_MAX;
+        if !has_room && !extension.is_longer {
+            return None;
+        }
+        let mut decision = Decision::clone(&active.decision);
+        let mut expires_boot_ns = active.expires_boot_ns;
+        if has_room {
+            decision.findings.push(extension.finding);
+        }
+        if extension.is_longer {
+            decision.expires_unix_ms = extension.expires_unix_ms;
+            expires_boot_ns = extension.expires_unix_ms.map_or(u64::MAX, |end| now.boot_ns_of_unix_ms(end));
+        }
+        let net = decision.scope.0;
+        ledger.amend(extension.id, decision, expires_boot_ns);
+        if extension.is_longer {
+            self.sync_kernel(&mut ledger, &net);
+            self.table.publish([(net, ledger.slots(&net))]);
+        }
+        ledger.decisions.get(&extension.id).map(|active| Arc::clone(&active.decision))
     }
 
     /// Ends a decision before its time; `None` when it is not in force.

@@ -147,6 +147,15 @@ impl Ledger {
         Some(active)
     }
 
+    /// Adds to a decision in force; its end is moved in the order of ends as well.
+    pub(super) fn amend(&mut self, id: DecisionId, decision: Decision, expires_boot_ns: u64) {
+        let Some(active) = self.decisions.get_mut(&id) else { return };
+        self.ends.remove(&(active.expires_boot_ns, id));
+        self.ends.insert((expires_boot_ns, id));
+        active.expires_boot_ns = expires_boot_ns;
+        active.decision = Arc::new(decision);
+    }
+
     /// Drops a prefix's state when no decision is about it any more.
     pub(super) fn forget_net(&mut self, net: &IpNet) {
         if self.nets.get(net).is_some_and(|state| state.ids.is_empty() && !state.in_kernel) {

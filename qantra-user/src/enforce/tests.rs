@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     clock::Now,
     config::{Config, parse_net},
-    decide::{Action, Decision, DecisionId, Direction, Origin, Scope},
+    decide::{Action, Decision, DecisionId, Direction, Extension, Origin, Scope},
     detect::{AttackClass, Evidence, Finding, Severity},
     metrics::Metrics,
     proxy::Standing,
@@ -252,6 +252,25 @@ fn a_longer_ban_takes_the_place_of_a_shorter_one_and_keeps_its_count() {
     assert_eq!(applied.ended.iter().map(|over| over.reason).collect::<Vec<_>>(), [EndReason::Replaced]);
     assert_eq!(enforcer.hits(DecisionId(2)).unwrap().kernel.packets, 3);
     assert_eq!(enforcer.active().len(), 1);
+}
+
+#[test]
+fn an_extension_adds_its_finding_and_moves_the_end_on_both_planes() {
+    let (plane, enforcer) = enforcer();
+    enforcer.apply(found(1, "198.51.100.7", "198.51.100.7"), at(0)).expect("applied");
+    let finding = found(2, "198.51.100.7", "198.51.100.7").findings.remove(0);
+    let end = at(9_000).unix_ms;
+    let extension =
+        Extension { id: DecisionId(1), finding: finding.clone(), expires_unix_ms: Some(end), is_longer: true };
+    let extended = enforcer.extend(extension, at(5)).expect("in force");
+    assert_eq!((extended.findings.len(), extended.expires_unix_ms), (2, Some(end)));
+    let in_kernel = plane.bans.lock()[&net_of("198.51.100.7/32")];
+    assert_eq!(in_kernel.expires_boot_ns, Some(at(9_000).boot_ns));
+    assert!(enforcer.sweep(at(8_999)).is_empty());
+    assert_eq!(enforcer.sweep(at(9_001)).len(), 1);
+
+    let gone = Extension { id: DecisionId(1), finding, expires_unix_ms: None, is_longer: true };
+    assert!(enforcer.extend(gone, at(9_002)).is_none(), "no longer in force");
 }
 
 #[test]
