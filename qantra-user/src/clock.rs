@@ -36,6 +36,13 @@ impl Now {
         let delta_ns = (i128::from(unix_ms) - i128::from(self.unix_ms)) * 1_000_000;
         (i128::from(self.boot_ns) + delta_ns).clamp(1, i128::from(u64::MAX)) as u64
     }
+
+    /// The Unix time, in ms, of a moment given in ns since boot; `None` for 0, which means "never".
+    #[must_use]
+    pub fn unix_ms_of_boot_ns(self, boot_ns: u64) -> Option<u64> {
+        let ago_ms = (i128::from(self.boot_ns) - i128::from(boot_ns)) / 1_000_000;
+        (boot_ns != 0).then(|| (i128::from(self.unix_ms) - ago_ms).clamp(0, i128::from(u64::MAX)) as u64)
+    }
 }
 
 /// `CLOCK_BOOTTIME` in nanoseconds.
