@@ -49,7 +49,7 @@ pub(super) const fn packages(need: Need) -> &'static [&'static str] {
             "tcpdump",
             "procps",
         ],
-        Need::Dist => &["python3", "python3-pip", "dpkg-dev", "gzip", "lintian"],
+        Need::Dist => &["python3", "python3-pip", "binutils", "dpkg", "gzip"],
         Need::Deny => &[],
     }
 }
