@@ -167,6 +167,15 @@ impl Origin {
     }
 }
 
+/// A decision that is in force for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What is done.
+    pub action: Action,
+    /// The decision.
+    pub decision: DecisionId,
+}
+
 /// What policy made of findings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {

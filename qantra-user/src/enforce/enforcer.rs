@@ -23,9 +23,8 @@ use super::{
 use crate::{
     clock::Now,
     config::canonical_net,
-    decide::{Action, Decision, DecisionId, Extension, Origin, Scope},
+    decide::{Action, Decision, DecisionId, Extension, Origin, Scope, Standing},
     metrics::Metrics,
-    proxy::Standing,
 };
 
 /// Most decisions in force at once; beyond it the one that ends first makes room.

@@ -14,10 +14,9 @@ use super::*;
 use crate::{
     clock::Now,
     config::{Config, parse_net},
-    decide::{Action, Decision, DecisionId, Direction, Extension, Origin, Scope},
+    decide::{Action, Decision, DecisionId, Direction, Extension, Origin, Scope, Standing},
     detect::{AttackClass, Evidence, Finding, Severity},
     metrics::Metrics,
-    proxy::Standing,
 };
 
 /// A kernel whose tables are maps; it enforces nothing.

@@ -4,12 +4,7 @@ use std::net::IpAddr;
 
 use tokio::sync::oneshot;
 
-use crate::{
-    config::SiteIndex,
-    decide::{Action, DecisionId},
-    flow::Observation,
-    inspect::RequestView,
-};
+use crate::{config::SiteIndex, decide::Standing, flow::Observation, inspect::RequestView};
 
 /// What a request comes with besides itself.
 #[derive(Debug, Clone, Copy)]
@@ -20,15 +15,6 @@ pub struct RequestContext<'a> {
     pub site: Option<SiteIndex>,
     /// The request's id, sent to the origin as `X-Request-Id` and shown on block pages.
     pub request_id: &'a str,
-}
-
-/// A decision that is in force for a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// What is done.
-    pub action: Action,
-    /// The decision.
-    pub decision: DecisionId,
 }
 
 /// What is to be done with one request after a look at it.

@@ -28,7 +28,8 @@ mod throttle;
 mod tls;
 mod upstream;
 
+pub use crate::decide::Standing;
 pub use counters::{Counter, ProxyCounters};
 pub use error::ProxyError;
-pub use judge::{Judge, Judgement, Opinion, RequestContext, Standing};
+pub use judge::{Judge, Judgement, Opinion, RequestContext};
 pub use server::{Proxy, ReloadHandle};

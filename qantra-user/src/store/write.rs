@@ -15,7 +15,7 @@ use crate::{
 /// One write.
 #[derive(Debug, Clone)]
 pub enum Write {
-    /// A decision that was made.
+    /// A decision that was made, or one that changed: a further finding, a later end.
     Decision(Arc<Decision>),
     /// A decision that is over.
     Ended {
@@ -78,14 +78,15 @@ impl Write {
     }
 }
 
-/// An existing row stays: its counts and its end are newer than the decision itself.
+/// Of an existing row only what an extension changes is written; its counts and its end stay.
 fn insert(transaction: &Transaction<'_>, decision: &Decision) -> rusqlite::Result<()> {
     let body =
         serde_json::to_string(decision).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     transaction
         .prepare_cached(
-            "INSERT OR IGNORE INTO decisions (id, scope, action, class, origin, created_ms, expires_ms, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO decisions (id, scope, action, class, origin, created_ms, expires_ms, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (id) DO UPDATE SET expires_ms = excluded.expires_ms, body = excluded.body",
         )?
         .execute(params![
             decision.id.to_string(),
