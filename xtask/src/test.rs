@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
              `sudo env PATH=\"$PATH\" cargo xtask test`, or `cargo xtask test --plain` for the others"
         );
     }
-    setup::ensure(&[Need::Build, Need::Run])?;
+    setup::ensure(&[Need::Build, Need::Run, Need::Lab])?;
     let object = ebpf::build_object(false)?;
     process::run(process::cargo().args(["build", "--package", "qantra-user"]))?;
     // Later tests find what was built here; see tests/support.

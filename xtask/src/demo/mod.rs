@@ -44,7 +44,7 @@ pub struct Args {
 /// Not root, nothing built, a lab that would not be isolated, or a result that is not what it must be.
 pub fn run(args: &Args) -> Result<()> {
     lab::require_root()?;
-    setup::ensure(&[Need::Build, Need::Lab])?;
+    setup::ensure(&[Need::Build, Need::Run, Need::Lab])?;
     if !args.no_build && !args.without_qantra {
         build::build(&build::Args { release: true, target: None })?;
     }
@@ -64,6 +64,7 @@ fn play(args: &Args) -> Result<Report> {
     let step = Step::begin("namespaces, cut off from every other network");
     let mut lab = Lab::up()?;
     step.done();
+    eprintln!("  lab {}", lab.id());
     let step = Step::begin("the origin: nginx, application, database");
     let mut origin = lab::start_origin(&lab)?;
     step.done();

@@ -51,6 +51,11 @@ enum Verb {
         /// The lab's id, as `up` printed it.
         id: Option<String>,
     },
+    /// Check again that a lab that is up has no way out.
+    Check {
+        /// The lab's id.
+        id: String,
+    },
     /// Open a shell in one of a lab's namespaces.
     Shell {
         /// `gateway`, `origin`, `laptop`, `curl`, `nmap`, …
@@ -80,6 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
             println!("{}", lab.how_to_enter());
             Ok(())
         }
+        Verb::Check { id } => Lab::open(&known(id)?).check(),
         Verb::Down { id: Some(id) } => teardown::remove(&known(id)?),
         Verb::Down { id: None } => labs()?.iter().try_for_each(|id| teardown::remove(id)),
         Verb::Shell { host: name, id } => {
@@ -158,8 +164,19 @@ impl Lab {
         network::create(&lab)?;
         isolation::check_links(&lab).context("the lab was not started")?;
         network::configure(&lab)?;
-        isolation::check_routes(&lab).context("the lab was not started")?;
+        lab.check().context("the lab was not started")?;
         Ok(lab)
+    }
+
+    /// A lab that is up already, and stays up.
+    fn open(id: &str) -> Self {
+        Self { id: id.to_owned(), dir: Path::new(LABS_DIR).join(id), kept: true }
+    }
+
+    /// Checks that it is cut off.
+    fn check(&self) -> Result<()> {
+        isolation::check_links(self)?;
+        isolation::check_routes(self)
     }
 
     /// The lab's id: part of each namespace's name.

@@ -48,6 +48,7 @@ pub(super) const fn packages(need: Need) -> &'static [&'static str] {
             "ethtool",
             "tcpdump",
             "procps",
+            "openssl",
         ],
         Need::Dist => &["python3", "python3-pip", "binutils", "dpkg", "gzip"],
         Need::Deny => &[],
