@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use toml::{Table, Value};
 
 use super::{
@@ -85,6 +85,7 @@ pub(crate) fn control_socket(lab: &Lab) -> PathBuf {
 }
 
 fn qantra(lab: &Lab) -> Result<Command> {
+    ensure!(binary().is_file(), "{} is not there: `cargo xtask build --release` makes it", binary().display());
     // bpffs belongs to no network namespace: each lab mounts one of its own, so that pins never meet.
     let pins = lab.dir().join("bpf");
     fs::create_dir_all(&pins)?;
