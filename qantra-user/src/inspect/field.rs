@@ -271,10 +271,21 @@ impl Fields {
             }
         }
         let value = start..self.bytes.len();
-        if value.is_empty() || !self.add(kind, &name, &value) {
+        if value.is_empty() || self.push_json(kind, &name, &value, depth) || !self.add(kind, &name, &value) {
             return;
         }
         self.push_variants(kind, &name, value, depth);
+    }
+
+    /// Takes a value apart that is JSON. Its parts say all that the whole says, and without the brackets and quotes
+    /// around them, which look like an attack.
+    fn push_json(&mut self, kind: FieldKind, name: &Range<u32>, value: &Range<usize>, depth: u8) -> bool {
+        let bytes = &self.bytes[value.clone()];
+        let opens = kind != FieldKind::Path && matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
+        if opens && depth >= DEPTH_MAX {
+            self.truncated.depth = true;
+        }
+        opens && depth < DEPTH_MAX && super::json::push_staged(self, name.clone(), value.clone(), depth + 1)
     }
 
     /// Keeps a staged range as a field.
@@ -287,7 +298,7 @@ impl Fields {
         true
     }
 
-    /// What the application's next layer may make of a value: escapes undone, base64 opened, JSON taken apart.
+    /// What the application's next layer may make of a value: escapes undone, base64 opened.
     fn push_variants(&mut self, kind: FieldKind, name: &Range<u32>, value: Range<usize>, depth: u8) {
         if self.bytes.len() + value.len() > VARIANT_BYTES_MAX {
             self.truncated.bytes |= decode::may_be_escaped(&self.bytes[value]);
@@ -302,17 +313,7 @@ impl Fields {
                 self.bytes.truncate(start);
             }
         }
-        if kind == FieldKind::Path {
-            return;
-        }
-        let opens = matches!(self.bytes[value.clone()].trim_ascii_start().first(), Some(b'{' | b'['));
-        if depth >= DEPTH_MAX {
-            self.truncated.depth |= opens;
-            return;
-        }
-        if opens {
-            super::json::push_staged(self, name.clone(), value, depth + 1);
-        } else if decode::may_be_base64(&self.bytes[value.clone()]) {
+        if kind != FieldKind::Path && depth < DEPTH_MAX && decode::may_be_base64(&self.bytes[value.clone()]) {
             let start = self.bytes.len();
             self.bytes.extend_from_within(value);
             self.decode_last(start, decode::base64);

@@ -55,8 +55,8 @@ fn push_word(text: &mut String, word: &[u8], is_secret: bool) {
 
 fn is_secret_name(name: &str) -> bool {
     let contains =
-        |part: &&str| name.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
-    SECRET_NAMES.iter().any(|part| contains(part))
+        |part: &str| name.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
+    SECRET_NAMES.iter().copied().any(contains)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ fn layers_are_opened() {
         &["path=/", "query.q=PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==", "query.q=<script>alert(1)</script>"],
     );
     check("/?q=%26%23x3c%3bb", &[], "", &["path=/", "query.q=&#x3c;b", "query.q=<b"]);
-    check("/?q=%7B%22a%22:%22b%27%22%7D", &[], "", &["path=/", "query.q={\"a\":\"b'\"}", "query.q.a=b'"]);
+    check("/?q=%7B%22a%22:%22b%27%22%7D", &[], "", &["path=/", "query.q.a=b'"]);
 }
 
 #[test]

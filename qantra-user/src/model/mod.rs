@@ -1,10 +1,107 @@
-//! Enters: feature ids and vectors. Leaves: scores with the model's name and version. The only user of ONNX Runtime;
-//! it must never block a request: what comes too late is dropped and counted.
+//! Enters: requests, feature ids and vectors. Leaves: scores with the model's name and version. The only user of ONNX
+//! Runtime; it must never block a request: what comes too late is dropped and counted.
 
+mod cache;
+mod classifier;
 mod error;
+mod gate;
 mod manifest;
 mod session;
 
+pub use classifier::{Answer, Classifier, ClassifierLimits, Core, Job, QueueFull, RequestAttack};
 pub use error::ModelError;
+pub use gate::{FlaggedField, GateScore, RequestGate, Scratch};
 pub use manifest::{Manifest, ManifestEntry, ModelRole};
 pub use session::{IdSession, MatrixSession, Runtime};
+
+use crate::{config::ModelsConfig, features::http::http_schema, metrics::Metrics};
+
+/// The models of requests, loaded together: what `app` keeps behind an `ArcSwap` and `qantra model load` replaces.
+#[derive(Debug)]
+pub struct RequestModels {
+    /// Scores every field of every request.
+    pub gate: RequestGate,
+    /// Classifies what the gate flags.
+    pub classifier: Classifier,
+}
+
+impl RequestModels {
+    /// Loads both models from an open manifest.
+    ///
+    /// # Errors
+    /// [`ModelError`]; the caller goes on without the plane and says so.
+    pub fn load(
+        runtime: &Runtime,
+        manifest: &Manifest,
+        config: &ModelsConfig,
+        metrics: &Metrics,
+    ) -> Result<Self, ModelError> {
+        let schema = http_schema().hash();
+        let entry = manifest.entry(ModelRole::RequestGate)?;
+        let gate = RequestGate::load(runtime, entry, &manifest.file(entry, &schema)?)?;
+        let entry = manifest.entry(ModelRole::RequestClassifier)?;
+        let limits = ClassifierLimits {
+            batch_max: config.batch_max,
+            queue_max: config.queue_max,
+            confidence: config.request_confidence,
+        };
+        let bytes = manifest.file(entry, &schema)?;
+        let classifier = Classifier::start(runtime, entry, &bytes, limits, metrics.model(&entry.name))?;
+        Ok(Self { gate, classifier })
+    }
+}
+
+/// Everything that `models.dir` holds for requests, with the manifest it came from.
+#[derive(Debug)]
+pub struct Models {
+    /// ONNX Runtime.
+    pub runtime: Runtime,
+    /// The manifest; source models are loaded from it, too.
+    pub manifest: Manifest,
+    /// The request models.
+    pub request: RequestModels,
+}
+
+/// One line of `qantra model list`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ModelDescription {
+    /// Its name in the manifest.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it is for.
+    pub role: ModelRole,
+    /// Hash of its feature schema.
+    pub schema: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// Its thresholds, `name=value`.
+    pub thresholds: Vec<String>,
+}
+
+impl Models {
+    /// Loads ONNX Runtime, the manifest and the request models.
+    ///
+    /// # Errors
+    /// [`ModelError`], in one line that says what to do.
+    pub fn load(config: &ModelsConfig, metrics: &Metrics) -> Result<Self, ModelError> {
+        let manifest = Manifest::read(&config.dir)?;
+        let runtime = Runtime::load(&config.runtime)?;
+        let request = RequestModels::load(&runtime, &manifest, config, metrics)?;
+        Ok(Self { runtime, manifest, request })
+    }
+
+    /// What `qantra model list` shows: every entry of the manifest that this was loaded from.
+    #[must_use]
+    pub fn describe(&self) -> Vec<ModelDescription> {
+        let describe = |entry: &ManifestEntry| ModelDescription {
+            name: entry.name.clone(),
+            version: entry.version.clone(),
+            role: entry.role,
+            schema: entry.schema.clone(),
+            sha256: entry.sha256.clone(),
+            thresholds: entry.thresholds.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        };
+        self.manifest.models.iter().map(describe).collect()
+    }
+}

@@ -1,16 +1,14 @@
 //! Enters: an ONNX file's bytes and rows of numbers. Leaves: the model's outputs. The only file that talks to ONNX
 //! Runtime; it must never download anything, use more than one thread, or run on a proxy thread.
 
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::path::Path;
 
 use ort::{
     environment::Environment,
     session::{Session, SessionInputValue, builder::GraphOptimizationLevel},
     value::{TensorElementType, TensorRef, ValueType},
 };
+use parking_lot::Mutex;
 
 use super::error::{ModelError, one_line};
 
@@ -35,7 +33,7 @@ impl Runtime {
     /// # Errors
     /// [`ModelError::Runtime`] when the file is missing, is no ONNX Runtime, or is older than 1.24.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = LOADED.lock();
         if let Some(runtime) = &*loaded {
             return Ok(runtime.clone());
         }

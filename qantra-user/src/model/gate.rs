@@ -1,0 +1,301 @@
+//! Enters: the fields of a request. Leaves: which of them the linear n-gram model flags. It runs on the proxy's
+//! threads for every request, so it must never lock, and in the steady state never allocate.
+//!
+//! The ONNX file holds an additive model: a sum over n-gram ids. Such a model is fully described by what it says of each
+//! id alone, so it is run once for all of them when it is loaded, and evaluated from that table afterwards. A field's
+//! score is its worst window: the sum over a stretch of positions, divided by the square root of its length, over
+//! stretches of several lengths. That way neither a long harmless text nor padding around an attack hides it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{
+    cache::{Lookup, ScoreCache},
+    error::ModelError,
+    manifest::ManifestEntry,
+    session::{IdSession, Runtime},
+};
+use crate::{
+    detect::Weight,
+    features::http::{
+        CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, KIND_ID_BASE, PADDING_ID, for_each_position,
+        gram_text,
+    },
+    inspect::{Field, FieldKind, Fields, RequestView},
+};
+
+/// Lengths of the windows, in positions. A field of at most the longest is a window as a whole, too.
+const WINDOWS: [usize; 3] = [16, 32, 64];
+const WINDOW_MAX: usize = 64;
+/// Added to a window's length under the root, so that a few positions alone do not decide.
+const LENGTH_PRIOR: f32 = 4.0;
+/// Most flagged fields of one request that the classifier is asked about: the worst ones.
+const FLAGGED_MAX: usize = 4;
+/// Table entries are multiples of the largest weight's share of this.
+const TABLE_STEPS: f32 = 32_000.0;
+
+/// What a thread needs to score requests: reused from one to the next.
+#[derive(Debug)]
+pub struct Scratch {
+    fields: Fields,
+    sums: Vec<i32>,
+    cache: ScoreCache,
+    cached_gate: u64,
+    flagged: Vec<Flagged>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            fields: Fields::new(),
+            sums: Vec::new(),
+            cache: ScoreCache::new(),
+            cached_gate: 0,
+            flagged: Vec::with_capacity(FLAGGED_MAX + 1),
+        }
+    }
+}
+
+impl Scratch {
+    /// Empty buffers; they grow to what requests need and stay there.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The fields of the request that was scored last.
+    #[must_use]
+    pub const fn fields(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flagged {
+    field: usize,
+    excess: f32,
+}
+
+/// What the gate says of a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GateScore {
+    /// By how much the worst field's score is above its kind's threshold: flagged when it is above 0.
+    pub excess: f32,
+    /// The worst field: an index into [`Scratch::fields`]. `None` for a request without any field.
+    pub field: Option<usize>,
+    /// Whether the classifier should be asked.
+    pub flagged: bool,
+}
+
+/// A flagged field on its way to the classifier: it owns what it needs, the request may be gone by then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlaggedField {
+    /// The field's name.
+    pub name: String,
+    /// An excerpt of its decoded value, with secrets masked.
+    pub excerpt: String,
+    /// The classifier's input.
+    pub ids: Vec<u16>,
+    /// The gate's score.
+    pub score: f32,
+    /// The threshold that it crossed.
+    pub threshold: f32,
+    /// The n-grams that weighed most, heaviest first.
+    pub weights: Vec<Weight>,
+}
+
+/// The linear model, tabulated.
+#[derive(Debug)]
+pub struct RequestGate {
+    table: Box<[i16; GRAM_BUCKETS]>,
+    scale: f32,
+    thresholds: [f32; FieldKind::ALL.len()],
+    /// Tells caches of one model from those of another.
+    number: u64,
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// The best window of a field: its score and its positions.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    score: f32,
+    start: usize,
+    end: usize,
+}
+
+impl RequestGate {
+    /// Tabulates the model and checks that the table says what the model says.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the file does not load, is not additive, or lacks a threshold (`flag_<kind>`).
+    pub fn load(runtime: &Runtime, entry: &ManifestEntry, bytes: &[u8]) -> Result<Self, ModelError> {
+        let mut session = IdSession::new(runtime, &entry.name, bytes, 1)?;
+        let every: Vec<i32> = (0..GRAM_BUCKETS as i32).collect();
+        let weights = session.run(&every, 1)?;
+        let shape = |reason: &str| ModelError::Shape { model: entry.name.clone(), reason: reason.into() };
+        if weights.iter().any(|weight| !weight.is_finite()) {
+            return Err(shape("a weight is not a finite number"));
+        }
+        check_additive(&mut session, &weights)?.then_some(()).ok_or_else(|| shape("is not additive over its ids"))?;
+        let largest = weights.iter().fold(f32::MIN_POSITIVE, |largest, weight| largest.max(weight.abs()));
+        let scale = largest / TABLE_STEPS;
+        let mut table = Box::new([0_i16; GRAM_BUCKETS]);
+        for (slot, weight) in table.iter_mut().zip(&weights) {
+            *slot = (weight / scale).round() as i16;
+        }
+        let mut thresholds = [0.0; FieldKind::ALL.len()];
+        for kind in FieldKind::ALL {
+            thresholds[kind as usize] = entry.threshold(&format!("flag_{}", kind.as_str()))?;
+        }
+        Ok(Self { table, scale, thresholds, number: NUMBER.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// Takes a request apart and scores every field.
+    pub fn score(&self, request: &RequestView<'_>, scratch: &mut Scratch) -> GateScore {
+        let Scratch { fields, sums, cache, cached_gate, flagged } = scratch;
+        if *cached_gate != self.number {
+            cache.clear();
+            *cached_gate = self.number;
+        }
+        fields.read(request);
+        flagged.clear();
+        let mut worst = GateScore { excess: f32::NEG_INFINITY, field: None, flagged: false };
+        for (index, field) in fields.iter().enumerate() {
+            let score = match cache.find(field.kind, field.value) {
+                Lookup::Found(score) => score,
+                Lookup::TooLong => self.window(&field, sums).score,
+                Lookup::Missing(place) => {
+                    let score = self.window(&field, sums).score;
+                    cache.keep(place, field.kind, field.value, score);
+                    score
+                }
+            };
+            let excess = score - self.thresholds[field.kind as usize];
+            if excess > worst.excess {
+                worst = GateScore { excess, field: Some(index), flagged: excess > 0.0 };
+            }
+            if excess > 0.0 {
+                keep_worst(flagged, Flagged { field: index, excess });
+            }
+        }
+        worst
+    }
+
+    /// What the classifier needs of the fields that the last [`score`](Self::score) on this scratch flagged. Allocates:
+    /// it is for the few requests that are flagged.
+    #[must_use]
+    pub fn flagged(&self, scratch: &mut Scratch) -> Vec<FlaggedField> {
+        let Scratch { fields, sums, flagged, .. } = scratch;
+        flagged.iter().filter_map(|one| Some(self.describe(&fields.get(one.field)?, sums))).collect()
+    }
+
+    fn describe(&self, field: &Field<'_>, sums: &mut Vec<i32>) -> FlaggedField {
+        let window = self.window(field, sums);
+        let mut positions = Vec::with_capacity(sums.len());
+        for_each_position(field.kind, field.value, |position| positions.push(position));
+        let spare = CLASSIFIER_POSITIONS_MAX.saturating_sub(window.end - window.start);
+        let end = positions.len().min(window.end + spare / 2);
+        let start = end.saturating_sub(CLASSIFIER_POSITIONS_MAX);
+        let end = positions.len().min(start + CLASSIFIER_POSITIONS_MAX);
+        let mut ids: Vec<u16> = positions[start..end].iter().flat_map(|position| position.ids).collect();
+        ids.push(KIND_ID_BASE + field.kind as u16);
+        FlaggedField {
+            name: field.name.to_owned(),
+            excerpt: crate::inspect::excerpt(field, positions.get(window.start).map_or(0, |first| first.at), 120),
+            ids,
+            score: window.score,
+            threshold: self.thresholds[field.kind as usize],
+            weights: self.weights(field, &positions[window.start..window.end]),
+        }
+    }
+
+    /// The n-grams of a window that weighed most: of each position the longest that says something.
+    fn weights(&self, field: &Field<'_>, window: &[crate::features::http::Position]) -> Vec<Weight> {
+        let norm = self.scale / (window.len() as f32 + LENGTH_PRIOR).sqrt();
+        let mut heaviest: Vec<(i16, usize, usize)> = Vec::new();
+        for position in window {
+            for (n, id) in position.ids.iter().enumerate() {
+                heaviest.push((self.table[usize::from(*id)], position.at, n + 1));
+            }
+        }
+        heaviest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut weights: Vec<Weight> = Vec::with_capacity(6);
+        for (weight, at, length) in heaviest.into_iter().take(32) {
+            if weight <= 0 || weights.len() == 6 {
+                break;
+            }
+            let feature = format!("\"{}\"", gram_text(field.kind, field.value, at, length));
+            if !weights.iter().any(|known| known.feature == feature) {
+                weights.push(Weight { feature, weight: f32::from(weight) * norm });
+            }
+        }
+        weights
+    }
+
+    /// The field's window with the highest score.
+    fn window(&self, field: &Field<'_>, sums: &mut Vec<i32>) -> Window {
+        sums.clear();
+        sums.push(0);
+        let mut sum = 0_i32;
+        for_each_position(field.kind, field.value, |position| {
+            for id in position.ids {
+                // Ids are below the table's length by construction; the mask says so to the compiler.
+                sum = sum.wrapping_add(i32::from(self.table[usize::from(id) % GRAM_BUCKETS]));
+            }
+            sums.push(sum);
+        });
+        let length = sums.len() - 1;
+        let mut best = Window { score: f32::NEG_INFINITY, start: 0, end: 0 };
+        let mut consider = |start: usize, end: usize, norm: f32| {
+            let score = sums[end].wrapping_sub(sums[start]) as f32 * norm;
+            if score > best.score {
+                best = Window { score, start, end };
+            }
+        };
+        if length <= WINDOW_MAX {
+            consider(0, length, self.norm(length));
+        }
+        for window in WINDOWS {
+            if length <= window {
+                break;
+            }
+            let norm = self.norm(window);
+            for start in (0..length - window).step_by(window / 2) {
+                consider(start, start + window, norm);
+            }
+            consider(length - window, length, norm);
+        }
+        best
+    }
+
+    fn norm(&self, length: usize) -> f32 {
+        self.scale / (length as f32 + LENGTH_PRIOR).sqrt()
+    }
+}
+
+/// Keeps the worst few, worst first.
+fn keep_worst(flagged: &mut Vec<Flagged>, one: Flagged) {
+    let at = flagged.partition_point(|other| other.excess >= one.excess);
+    flagged.insert(at, one);
+    flagged.truncate(FLAGGED_MAX);
+}
+
+/// Whether the model's answer for lists of ids is the sum of its answers for the single ids.
+fn check_additive(session: &mut IdSession, weights: &[f32]) -> Result<bool, ModelError> {
+    const WIDTH: usize = 4 * GRAMS_PER_POSITION;
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut ids = Vec::with_capacity(64 * WIDTH);
+    for list in 0..64 {
+        for place in 0..WIDTH {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let id = (state >> 40) as i32 % GRAM_BUCKETS as i32;
+            ids.push(if place > list % WIDTH { i32::from(PADDING_ID) } else { id });
+        }
+    }
+    let sums = session.run(&ids, WIDTH)?;
+    Ok(ids.chunks_exact(WIDTH).zip(&sums).all(|(list, sum)| {
+        let expected: f32 = list.iter().filter_map(|id| weights.get(*id as usize)).sum();
+        let size: f32 = list.iter().filter_map(|id| weights.get(*id as usize)).map(|weight| weight.abs()).sum();
+        (sum - expected).abs() <= 1e-4 * (1.0 + size)
+    }))
+}
