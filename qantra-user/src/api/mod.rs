@@ -1,1 +1,105 @@
-//! Comes with its stage.
+//! Enters: requests over the control socket (HTTP on a Unix socket), from peers that the kernel vouches for. Leaves: JSON.
+//! It must never be reached from a network, nor keep a stage waiting: what blocks runs on threads of its own.
+//!
+//! The daemon is asked through [`Control`], which `app` implements; decisions and the allowlist are handled here, over
+//! the enforcer and the store. [`Client`] is the other end, for the command line.
+
+mod client;
+mod desk;
+mod server;
+mod socket;
+mod types;
+
+use crate::{
+    clock::Now,
+    config::ConfigErrors,
+    decide::{Decision, DecisionId},
+    enforce::{Applied, Ended, EnforceError, Enforcer},
+    store::{Store, StoreError},
+};
+
+pub use client::{Client, ClientError};
+pub use server::serve;
+pub use socket::{Access, ApiError, ControlSocket};
+pub use types::{
+    Allow, Allowed, CheckAnswer, Checked, DecisionList, DecisionState, DecisionView, Deleted, ErrorAnswer, Explanation,
+    Hits, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, Reloaded, Simulation,
+    SiteStatus, Status, TargetStatus, Which,
+};
+
+/// The daemon, as the control socket sees it. Calls come from threads that may block.
+pub trait Control: Send + Sync + 'static {
+    /// What puts decisions into effect.
+    fn enforcer(&self) -> &Enforcer;
+
+    /// Where they are kept.
+    fn store(&self) -> &Store;
+
+    /// Puts a person's decision into effect, and tells the policy. The caller stores it.
+    ///
+    /// # Errors
+    /// It would hit something protected, or is over.
+    fn apply(&self, decision: Decision, now: Now) -> Result<Applied, EnforceError>;
+
+    /// Ends a decision for a person, and tells the policy. The caller stores the end.
+    fn end(&self, id: DecisionId, now: Now) -> Option<Ended>;
+
+    /// The allowlist changed: whoever keeps a copy of what is protected wants to know.
+    fn protection_changed(&self, now: Now);
+
+    /// How the daemon is.
+    fn status(&self) -> Status;
+
+    /// The models that are loaded, or why they are not.
+    fn models(&self) -> ModelList;
+
+    /// Loads the models again, from another folder if one is named; the old ones stay when it fails.
+    ///
+    /// # Errors
+    /// A model is missing, damaged or made for other features.
+    fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError>;
+
+    /// Turns simulation on or off.
+    fn set_simulation(&self, on: bool);
+
+    /// Reads the configuration again and puts it into effect; the old one stays when it is bad. Returns what needs a
+    /// restart to take effect, one line each.
+    ///
+    /// # Errors
+    /// The new configuration is bad.
+    fn reload(&self) -> Result<Reloaded, ControlError>;
+}
+
+/// What was asked for cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The request makes no sense.
+    #[error("{what}; {hint}")]
+    BadRequest {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// There is no such decision.
+    #[error("there is no decision {0}; `qantra decisions list --all` shows them")]
+    UnknownDecision(DecisionId),
+    /// There is no such allowlist entry.
+    #[error("{0} is not on the allowlist; `qantra allowlists list` shows what is")]
+    UnknownAllow(ipnet::IpNet),
+    /// It would hit what is protected.
+    #[error("{0}; nothing was changed")]
+    Refused(#[from] EnforceError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The configuration is bad.
+    #[error("the configuration stays as it was: {0}")]
+    Config(#[from] ConfigErrors),
+    /// A part of the new configuration could not be put into effect.
+    #[error("the configuration stays as it was: {0}")]
+    Reload(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The models cannot be loaded.
+    #[error("the models stay as they were: {0}")]
+    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -283,6 +283,12 @@ impl Enforcer {
         self.guard.load().conflict(&canonical_net(*net)).cloned()
     }
 
+    /// Everything that no decision may touch, the allowlist included: for the policy, which need not decide in vain.
+    #[must_use]
+    pub fn protected_networks(&self) -> Vec<IpNet> {
+        self.guard.load().networks()
+    }
+
     /// Replaces the protected set; the allowlist stays. The kernel learns it first. Does nothing when it is the same.
     ///
     /// # Errors

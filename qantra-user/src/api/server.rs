@@ -1,0 +1,231 @@
+//! The HTTP side of the control socket: routes, limits, who may.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State, connect_info::Connected},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{net::UnixListener, sync::Semaphore};
+
+use super::{Access, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, desk};
+use crate::{clock::Now, config::parse_net, decide::DecisionId};
+
+/// Largest request body.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest a request may take: loading models is the slowest.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most requests at once; each may hold a thread.
+const REQUESTS_MAX: usize = 16;
+
+#[derive(Clone)]
+struct Shared {
+    control: Arc<dyn Control>,
+    access: Access,
+    slots: Arc<Semaphore>,
+}
+
+/// Answers on the control socket until `shutdown` is done.
+///
+/// # Errors
+/// The listener fails for good.
+pub async fn serve(
+    socket: ControlSocket,
+    control: Arc<dyn Control>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
+    let shared = Shared { control, access: socket.access.clone(), slots: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/decisions", get(decisions).post(add_decision).delete(delete_decisions))
+        .route("/v1/decisions/{id}", get(explain))
+        .route("/v1/allowlist", get(allowlist).post(allow).delete(disallow))
+        .route("/v1/check", get(check))
+        .route("/v1/models", get(models).post(load_models))
+        .route("/v1/simulation", get(simulation).put(set_simulation))
+        .route("/v1/reload", post(reload))
+        .fallback(async || error(StatusCode::NOT_FOUND, "there is no such endpoint".into()))
+        .layer(middleware::from_fn_with_state(shared.clone(), guard))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(shared);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+}
+
+/// The process at the other end, as the kernel vouches for it.
+#[derive(Debug, Clone, Copy)]
+struct Peer(Option<(u32, u32)>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|credentials| (credentials.uid(), credentials.gid())))
+    }
+}
+
+async fn guard(
+    State(shared): State<Shared>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !peer.is_some_and(|(uid, gid)| shared.access.permits(uid, gid)) {
+        tracing::warn!(?peer, "refused on the control socket");
+        return error(StatusCode::FORBIDDEN, "only root and `daemon.control_group` may use the control socket".into());
+    }
+    let Ok(_slot) = shared.slots.try_acquire() else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is busy with other commands; try again".into());
+    };
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => error(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())),
+    }
+}
+
+fn error(status: StatusCode, error: String) -> Response {
+    json(status, &ErrorAnswer { error })
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Runs what may block on a thread of its own.
+async fn run<T, F>(shared: Shared, work: F) -> Response
+where
+    T: Serialize + Send + 'static,
+    F: FnOnce(&dyn Control) -> Result<T, ControlError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(move || work(&*shared.control)).await {
+        Ok(Ok(value)) => json(StatusCode::OK, &value),
+        Ok(Err(problem)) => error(status_of(&problem), problem.to_string()),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the daemon failed at this; see its log".into()),
+    }
+}
+
+const fn status_of(problem: &ControlError) -> StatusCode {
+    match problem {
+        ControlError::BadRequest { .. } => StatusCode::BAD_REQUEST,
+        ControlError::UnknownDecision(_) | ControlError::UnknownAllow(_) => StatusCode::NOT_FOUND,
+        ControlError::Refused(_) => StatusCode::CONFLICT,
+        ControlError::Config(_) | ControlError::Reload(_) | ControlError::Model(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ControlError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Reads a JSON body; an empty one stands for `{}`.
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Response> {
+    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|problem| error(StatusCode::BAD_REQUEST, problem.to_string()))
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    run(shared, |control| Ok(control.status())).await
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    #[serde(default)]
+    all: bool,
+    ip: Option<IpAddr>,
+}
+
+async fn decisions(State(shared): State<Shared>, Query(query): Query<ListQuery>) -> Response {
+    run(shared, move |control| desk::list(control, query.all, query.ip)).await
+}
+
+async fn add_decision(State(shared): State<Shared>, bytes: Bytes) -> Response {
+    match body(&bytes) {
+        Ok(new) => run(shared, move |control| desk::add(control, new, Now::read())).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn delete_decisions(State(shared): State<Shared>, bytes: Bytes) -> Response {
+    match body(&bytes) {
+        Ok(which) => run(shared, move |control| desk::delete(control, &which, Now::read())).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn explain(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+    match id.parse::<DecisionId>() {
+        Ok(id) => run(shared, move |control| desk::explain(control, id, Now::read())).await,
+        Err(problem) => error(StatusCode::BAD_REQUEST, problem.to_string()),
+    }
+}
+
+async fn allowlist(State(shared): State<Shared>) -> Response {
+    run(shared, |control| Ok(desk::allowlist(control))).await
+}
+
+async fn allow(State(shared): State<Shared>, bytes: Bytes) -> Response {
+    match body(&bytes) {
+        Ok(new) => run(shared, move |control| desk::allow(control, new, Now::read())).await,
+        Err(answer) => answer,
+    }
+}
+
+#[derive(Deserialize)]
+struct NetQuery {
+    net: String,
+}
+
+async fn disallow(State(shared): State<Shared>, Query(query): Query<NetQuery>) -> Response {
+    match parse_net(&query.net) {
+        Ok(net) => run(shared, move |control| desk::disallow(control, net, Now::read())).await,
+        Err(problem) => error(StatusCode::BAD_REQUEST, problem.to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+struct CheckQuery {
+    ip: IpAddr,
+}
+
+async fn check(State(shared): State<Shared>, Query(query): Query<CheckQuery>) -> Response {
+    run(shared, move |control| desk::check(control, query.ip)).await
+}
+
+async fn models(State(shared): State<Shared>) -> Response {
+    run(shared, |control| Ok(control.models())).await
+}
+
+async fn load_models(State(shared): State<Shared>, bytes: Bytes) -> Response {
+    match body(&bytes) {
+        Ok(request) => run(shared, move |control| control.load_models(&request)).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn simulation(State(shared): State<Shared>) -> Response {
+    run(shared, |control| Ok(Simulation { on: control.enforcer().is_simulation() })).await
+}
+
+async fn set_simulation(State(shared): State<Shared>, bytes: Bytes) -> Response {
+    match body::<Simulation>(&bytes) {
+        Ok(wanted) => {
+            run(shared, move |control| {
+                control.set_simulation(wanted.on);
+                Ok(Simulation { on: control.enforcer().is_simulation() })
+            })
+            .await
+        }
+        Err(answer) => answer,
+    }
+}
+
+async fn reload(State(shared): State<Shared>) -> Response {
+    run(shared, Control::reload).await
+}

@@ -1,0 +1,353 @@
+//! What goes over the control socket. `-o json` prints the same, so names stay as they are.
+
+use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock::Now,
+    config::Role,
+    decide::{Action, Decision, DecisionId, Direction, Origin, Scope},
+    detect::AttackClass,
+    enforce::{AllowEntry, DecisionHits, Protection, Summary},
+    store::{StoreHealth, StoredDecision},
+};
+
+/// How the daemon is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The version that runs.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it began.
+    pub uptime_s: u64,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Whether nothing is enforced.
+    pub simulation: bool,
+    /// Network interfaces and the rung of the hook ladder each stands on.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Sockets of the proxy.
+    pub listeners: Vec<ListenerStatus>,
+    /// Sites and their targets.
+    pub sites: Vec<SiteStatus>,
+    /// What is in force.
+    pub decisions: Summary,
+    /// Models.
+    pub models: ModelList,
+    /// The store.
+    pub store: StoreHealth,
+    /// Resident memory.
+    pub resident_bytes: Option<u64>,
+    /// What is missing, degraded or failing open, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// On which side of the box it is.
+    pub role: Role,
+    /// The rung of the hook ladder; `None`: not watched.
+    pub hook: Option<String>,
+    /// Why not a higher rung.
+    pub note: Option<String>,
+}
+
+/// One socket of the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+/// One site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// Its name.
+    pub name: String,
+    /// Its hosts.
+    pub hosts: Vec<String>,
+    /// Its origin servers.
+    pub targets: Vec<TargetStatus>,
+    /// Whether its requests are never refused.
+    pub simulation: bool,
+}
+
+/// One origin server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// `host:port`.
+    pub address: String,
+    /// Whether it answers health checks; `None`: not known.
+    pub healthy: Option<bool>,
+}
+
+/// The models.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ModelList {
+    /// Those that are loaded.
+    pub models: Vec<ModelStatus>,
+    /// Why some or all are not; `None` when all is well.
+    pub problem: Option<String>,
+}
+
+/// One model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// What it is for, such as `request_classifier`.
+    pub role: String,
+    /// Its name in the manifest.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// The file's SHA-256.
+    pub sha256: String,
+    /// How many vectors it scored since it was loaded.
+    pub scored: u64,
+}
+
+/// Load models again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadModels {
+    /// Another folder; `None`: that of the configuration.
+    pub dir: Option<PathBuf>,
+}
+
+/// A person's decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewDecision {
+    /// Whom it covers.
+    pub net: IpNet,
+    /// What is done.
+    pub action: Action,
+    /// Which end of a packet is compared.
+    #[serde(default)]
+    pub direction: Direction,
+    /// How long; `None` is for ever.
+    pub duration_s: Option<u64>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Which decisions are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// This one.
+    Id(DecisionId),
+    /// Those about exactly this address or prefix.
+    Net(IpNet),
+    /// All that are in force.
+    All,
+}
+
+/// How a decision stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionState {
+    /// In force.
+    Active,
+    /// Made in simulation: not enforced.
+    Simulated,
+    /// Over.
+    Ended,
+}
+
+impl DecisionState {
+    /// As printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Simulated => "simulated",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// One decision in a listing: without its findings, with what it stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of Decision")]
+pub struct DecisionView {
+    pub id: DecisionId,
+    pub scope: Scope,
+    pub direction: Direction,
+    pub action: Action,
+    pub class: Option<AttackClass>,
+    pub origin: Origin,
+    pub reason: String,
+    pub created_unix_ms: u64,
+    pub expires_unix_ms: Option<u64>,
+    pub state: DecisionState,
+    pub packets: u64,
+    pub requests: u64,
+}
+
+impl DecisionView {
+    pub(super) fn new(decision: &Decision, state: DecisionState, hits: &DecisionHits) -> Self {
+        Self {
+            id: decision.id,
+            scope: decision.scope,
+            direction: decision.direction,
+            action: decision.action,
+            class: decision.class,
+            origin: decision.origin,
+            reason: decision.reason.clone(),
+            created_unix_ms: decision.created_unix_ms,
+            expires_unix_ms: decision.expires_unix_ms,
+            state,
+            packets: hits.kernel.packets,
+            requests: hits.requests,
+        }
+    }
+}
+
+/// A listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DecisionList {
+    /// Newest first.
+    pub decisions: Vec<DecisionView>,
+    /// What did not go as it should, one line each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// What was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Deleted {
+    /// How many.
+    pub deleted: usize,
+    /// What did not go as it should, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// What a decision stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hits {
+    /// Packets dropped in the kernel.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Requests that the proxy acted on.
+    pub requests: u64,
+    /// When the first packet was dropped, ns since boot; 0: never, or before this boot.
+    pub first_boot_ns: u64,
+    /// When the last packet was dropped, ns since boot.
+    pub last_boot_ns: u64,
+    /// When the first packet was dropped, Unix ms.
+    pub first_unix_ms: Option<u64>,
+    /// When the last packet was dropped, Unix ms.
+    pub last_unix_ms: Option<u64>,
+}
+
+impl Hits {
+    pub(super) fn live(hits: &DecisionHits, now: Now) -> Self {
+        Self {
+            packets: hits.kernel.packets,
+            bytes: hits.kernel.bytes,
+            requests: hits.requests,
+            first_boot_ns: hits.kernel.first_boot_ns,
+            last_boot_ns: hits.kernel.last_boot_ns,
+            first_unix_ms: now.unix_ms_of_boot_ns(hits.kernel.first_boot_ns),
+            last_unix_ms: now.unix_ms_of_boot_ns(hits.kernel.last_boot_ns),
+        }
+    }
+
+    pub(super) const fn stored(stored: &StoredDecision) -> Self {
+        Self {
+            packets: stored.packets,
+            bytes: stored.bytes,
+            requests: stored.requests,
+            first_boot_ns: 0,
+            last_boot_ns: 0,
+            first_unix_ms: stored.first_drop_unix_ms,
+            last_unix_ms: stored.last_drop_unix_ms,
+        }
+    }
+}
+
+/// All of a decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The decision with its findings.
+    pub decision: Decision,
+    /// How it stands.
+    pub state: DecisionState,
+    /// What it stopped.
+    pub hits: Hits,
+    /// When it was over: Unix ms.
+    pub ended_unix_ms: Option<u64>,
+    /// Why it is over.
+    pub end_reason: Option<String>,
+}
+
+/// A new allowlist entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allow {
+    /// Whom it covers.
+    pub net: IpNet,
+    /// Why.
+    pub comment: String,
+    /// How long; `None` is for ever.
+    pub duration_s: Option<u64>,
+}
+
+/// The allowlist.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Allowed {
+    /// Its entries, oldest first.
+    pub entries: Vec<AllowEntry>,
+    /// What did not go as it should, one line each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Whether an address may be banned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// What is known of an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// What protects it; `None`: it may be banned.
+    pub protection: Option<Protection>,
+    /// Decisions in force that cover it.
+    pub decisions: Vec<DecisionView>,
+}
+
+/// Whether nothing is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Simulation {
+    /// On: decide, log and count, but enforce nothing.
+    pub on: bool,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Changes that need a restart to take effect, one line each.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// One line for people.
+    pub error: String,
+}
