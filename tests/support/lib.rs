@@ -1,1 +1,4 @@
-//! stub
+//! Enters: what a test wants to stand on. Leaves: real servers, clients and networks. It must never stand in for what
+//! is tested.
+
+pub mod upstream;

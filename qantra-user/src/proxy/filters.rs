@@ -211,7 +211,8 @@ impl Filters {
             let waited = Duration::from_nanos(clock::boot_ns().saturating_sub(started_ns));
             let patience = pause.min((pause * HELD_PATIENCE).saturating_sub(waited));
             let read = pingora::time::timeout(patience, session.read_request_body()).await;
-            let Some(bytes) = read.map_err(|_| down(ErrorType::ReadTimedout, "request body"))?? else { break };
+            let read = read.map_err(|_| down(ErrorType::ReadTimedout, "request body"))?;
+            let Some(bytes) = read.map_err(|error| error.into_down())? else { break };
             held += bytes.len();
             // Most bodies come in one piece and need no copy.
             if first.is_empty() && all.is_empty() {

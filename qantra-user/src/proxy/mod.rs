@@ -32,4 +32,4 @@ pub use crate::decide::Standing;
 pub use counters::{Counter, ProxyCounters};
 pub use error::ProxyError;
 pub use judge::{Judge, Judgement, Opinion, RequestContext};
-pub use server::{Proxy, ReloadHandle};
+pub use server::{Bound, Proxy, ReloadHandle};

@@ -89,36 +89,55 @@ impl ReloadHandle {
     }
 }
 
-impl Proxy {
-    /// Builds everything and binds every socket. Nothing is served before [`Proxy::run`].
-    ///
-    /// # Errors
-    /// [`ProxyError`]: one line that says what to do.
-    pub fn bind(config: Arc<Config>, judge: Arc<dyn Judge>, counters: Arc<ProxyCounters>) -> Result<Self, ProxyError> {
-        let live = Live::new(&config)?;
-        let certificates = Certificates::load(&config)?;
-        require_certificate(&config, &certificates)?;
-        let bind = |listener: &ListenConfig| Ok((bind(listener.address)?, listener.clone()));
-        let sockets: Vec<_> = config.listeners.iter().map(bind).collect::<Result<_, ProxyError>>()?;
-        let addresses = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>()?;
+/// Sockets that are bound and everything else that can fail, before there is a judge to ask.
+///
+/// It stands between the configuration and the kernel half: a port in use must be an error before a program is loaded.
+pub struct Bound {
+    live: Live,
+    certificates: Certificates,
+    config: Arc<Config>,
+    sockets: Vec<(std::net::TcpListener, ListenConfig)>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// The proxy, which asks this judge about every request.
+    #[must_use]
+    pub fn with_judge(self, judge: Arc<dyn Judge>, counters: Arc<ProxyCounters>) -> Proxy {
         let cores = || thread::available_parallelism().map_or(1, NonZero::get);
         let shared = Shared {
-            live: ArcSwap::from_pointee(live),
+            live: ArcSwap::from_pointee(self.live),
             judge,
             counters,
             throttle: Throttle::default(),
             ids: RequestIds::new(rand::random()),
             hash: SeededHash::new(rand::random()),
         };
-        Ok(Self {
+        Proxy {
             shared: Arc::new(shared),
-            certificates: Arc::new(ArcSwap::from_pointee(certificates)),
-            threads: config.proxy.threads.unwrap_or_else(cores).max(1),
-            config: Arc::new(ArcSwap::new(config)),
-            sockets,
-            addresses,
+            certificates: Arc::new(ArcSwap::from_pointee(self.certificates)),
+            threads: self.config.proxy.threads.unwrap_or_else(cores).max(1),
+            config: Arc::new(ArcSwap::new(self.config)),
+            sockets: self.sockets,
+            addresses: self.addresses,
             wake: mpsc::channel(1),
-        })
+        }
+    }
+}
+
+impl Proxy {
+    /// Builds everything and binds every socket. Nothing is served before [`Proxy::run`].
+    ///
+    /// # Errors
+    /// [`ProxyError`]: one line that says what to do.
+    pub fn bind(config: Arc<Config>) -> Result<Bound, ProxyError> {
+        let live = Live::new(&config)?;
+        let certificates = Certificates::load(&config)?;
+        require_certificate(&config, &certificates)?;
+        let bind = |listener: &ListenConfig| Ok((bind(listener.address)?, listener.clone()));
+        let sockets: Vec<_> = config.listeners.iter().map(bind).collect::<Result<_, ProxyError>>()?;
+        let addresses = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>()?;
+        Ok(Bound { live, certificates, config, sockets, addresses })
     }
 
     /// The bound addresses, in the order of `[[listen]]`; says which port the system gave for port 0.
