@@ -346,7 +346,7 @@ impl Judge for TestJudge {
                 let _ = send.send(verdict);
             }
         });
-        Opinion::Soon(receive)
+        Opinion::Soon { answer: receive, deadline: Duration::from_secs(1) }
     }
 
     fn protocol_violation(&self, _context: &RequestContext<'_>, violation: &'static str) {

@@ -254,10 +254,13 @@ impl Filters {
         };
         match self.shared.judge.judge(&view, &ctx.context()) {
             Opinion::Now(judgement) => judgement,
-            Opinion::Soon(answer) => answer.await.unwrap_or_else(|_| {
-                self.shared.counters.judge_late.increment();
-                Judgement::Pass
-            }),
+            Opinion::Soon { answer, deadline } => match tokio::time::timeout(deadline, answer).await {
+                Ok(Ok(judgement)) => judgement,
+                _ => {
+                    self.shared.counters.judge_late.increment();
+                    Judgement::Pass
+                }
+            },
         }
     }
 

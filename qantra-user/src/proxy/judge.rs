@@ -1,6 +1,6 @@
 //! What the proxy asks of the rest of Qantra. `app` joins the stages behind it; tests put their own in.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -31,8 +31,13 @@ pub enum Judgement {
 pub enum Opinion {
     /// Known at once: the usual case.
     Now(Judgement),
-    /// The classifier was asked. The sender is dropped when it is too late: then the request passes.
-    Soon(oneshot::Receiver<Judgement>),
+    /// The classifier was asked. When it does not answer in time, or its sender is dropped, the request passes.
+    Soon {
+        /// The answer.
+        answer: oneshot::Receiver<Judgement>,
+        /// How long the request waits for it.
+        deadline: Duration,
+    },
 }
 
 /// The rest of Qantra, as the proxy sees it. Nothing here may block or wait.
