@@ -48,7 +48,10 @@ pub fn build(args: &Args) -> Result<Built> {
     let cross = args.target.is_some_and(|arch| arch != Arch::host());
     setup::ensure(if cross { &[Need::Build, Need::Cross] } else { &[Need::Build] })?;
     let object = ebpf::build_object(false)?;
-    let mut command = process::cargo();
+    let mut command = match args.target {
+        Some(arch) if cross => setup::cross_cargo(arch)?,
+        _ => process::cargo(),
+    };
     command.args(["build", "--package", "qantra-user", "--bin", "qantra"]);
     if args.release {
         command.arg("--release");

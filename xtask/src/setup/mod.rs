@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::ValueEnum;
 
-pub use rust::{bpf_cargo, bpf_clippy, cargo_deny};
+pub use rust::{bpf_cargo, bpf_clippy, cargo_deny, cross_cargo};
 
 use crate::workspace::Arch;
 

@@ -137,33 +137,54 @@ pub fn cargo_deny() -> Option<PathBuf> {
     candidates.into_iter().flatten().find(|program| is_version(program, "cargo-deny", CARGO_DENY))
 }
 
-/// Makes sure that the standard library for another machine is beside the one of this: rustup, then Debian's.
+/// A cargo that can build for another machine: the active toolchain's, or Debian's.
+///
+/// # Errors
+/// When neither has the standard library of that machine; [`ensure`](super::ensure) with
+/// [`Need::Cross`](super::Need::Cross) installs it.
+pub fn cross_cargo(arch: Arch) -> Result<Command> {
+    if sysroot_of(Path::new("rustc")).is_some_and(|rust| has_target(&rust, arch)) {
+        return Ok(process::cargo());
+    }
+    if !has_target(Path::new("/usr"), arch) {
+        bail!("no Rust toolchain can build for {}; `cargo xtask setup cross` installs one", arch.triple());
+    }
+    let mut command = Command::new("/usr/bin/cargo");
+    for inherited in ["RUSTUP_TOOLCHAIN", "CARGO"] {
+        command.env_remove(inherited);
+    }
+    command.current_dir(workspace::root()).env("RUSTC", "/usr/bin/rustc");
+    Ok(command)
+}
+
+/// Makes sure that [`cross_cargo`] finds a toolchain: what is there, then rustup, then Debian.
 pub(super) fn ensure_target(arch: Arch) -> Result<bool> {
-    let library = Path::new("lib/rustlib").join(arch.triple()).join("lib");
-    let Some(rust) = sysroot_of(Path::new("rustc")) else {
-        bail!("there is no rustc; install Rust by https://rustup.rs")
-    };
-    if rust.join(&library).is_dir() {
+    let rust = sysroot_of(Path::new("rustc")).context("there is no rustc; install Rust by https://rustup.rs")?;
+    if has_target(&rust, arch) || has_target(Path::new("/usr"), arch) {
         return Ok(false);
     }
     eprintln!("setup: Rust's standard library for {}", arch.triple());
     let mut rustup = Command::new("rustup");
-    if process::quiet("rustup target add", rustup.args(["target", "add", arch.triple()])).is_ok() {
+    rustup.args(["target", "add", arch.triple()]);
+    if process::quiet("rustup target add", &mut rustup).is_ok() && has_target(&rust, arch) {
         return Ok(true);
     }
-    let debian = Path::new("/usr").join(&library);
-    if !rust.starts_with("/usr") {
-        bail!(
-            "rustup cannot add {}; give it network access to static.rust-lang.org, or build with Debian's Rust \
-             ({}), for which setup can unpack the library",
-            arch.triple(),
-            DEBIAN_RUST.join(", ")
-        );
-    }
+    eprintln!("setup: rustup cannot, so Debian's compiler and library");
+    debian::install(&DEBIAN_RUST)?;
     let unpacked = sysroot::unpack(arch, "rust", "bookworm-security", &["libstd-rust-web-dev"])?;
-    let from = unpacked.join("usr").join(&library);
-    process::quiet("copy it beside Debian's", debian::as_root("cp")?.arg("-r").arg(&from).arg(&debian))?;
+    // apt would not install a library of another architecture beside the one of this.
+    let beside = Path::new("/usr/lib/rustlib");
+    let library = unpacked.join("usr/lib/rustlib").join(arch.triple());
+    process::quiet("copy it beside this machine's", debian::as_root("cp")?.arg("-r").arg(&library).arg(beside))?;
+    if !has_target(Path::new("/usr"), arch) {
+        bail!("Debian's libstd-rust-web-dev does not hold {}", arch.triple());
+    }
     Ok(true)
+}
+
+/// Whether a toolchain has the standard library for a machine.
+fn has_target(sysroot: &Path, arch: Arch) -> bool {
+    sysroot.join("lib/rustlib").join(arch.triple()).join("lib").is_dir()
 }
 
 fn cargo_install(name: &str, version: &str) -> Command {
