@@ -1,1 +1,20 @@
-//! stub
+//! What Qantra's kernel and user halves agree on.
+//!
+//! Enters: bytes of a frame, by way of [`Load`]. Leaves: a [`Packet`](packet::Packet) or the [`DropReason`] that
+//! refuses it, and the layout of every map and event. It must never allocate, read a clock or panic: the same code
+//! runs in the kernel, in unit tests and under the fuzzer.
+
+#![cfg_attr(not(test), no_std)]
+
+pub mod event;
+pub mod map;
+pub mod packet;
+mod reason;
+mod wire;
+
+pub use packet::{Load, parse};
+pub use reason::{DropReason, Verdict};
+
+/// The version of every layout in this crate. Maps are pinned below `v<ABI_VERSION>/`; raise it whenever the meaning
+/// or the layout of a pinned map changes.
+pub const ABI_VERSION: u32 = 1;

@@ -1,2 +1,110 @@
-//! stub
-fn main() {}
+//! Qantra's kernel half.
+//!
+//! Enters: each frame that an interface receives, at native XDP or at TCX ingress. Leaves: a verdict, counters, and
+//! events for what user space should look at. It must never decide by itself: it compares with what is in the maps.
+//! It needs no BTF of the running kernel, so no kfunc, no CO-RE.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![expect(unsafe_code, reason = "packet memory and map values are raw pointers in eBPF; each use says why it is sound")]
+#![cfg(target_arch = "bpf")]
+
+mod atomic;
+mod ban;
+mod frame;
+mod interface;
+mod map;
+mod report;
+mod source;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use qantra_common::{
+    DropReason, Verdict, Load, parse,
+    map::{DIRECTION_DESTINATION, DIRECTION_SOURCE, ROLE_LAN},
+    packet::Packet,
+};
+
+use crate::{
+    ban::BanHit,
+    frame::{Frame, TcFrame, XdpFragsFrame, XdpFrame},
+    interface::Interface,
+};
+
+/// What one look at a frame came to.
+pub(crate) struct Outcome {
+    verdict: Verdict,
+    packet: Option<Packet>,
+    hit: Option<BanHit>,
+}
+
+/// The order of checks: form, banned source, banned destination (from the LAN), counting.
+#[inline(always)]
+fn judge<F: Frame + Load>(frame: &F, interface: &Interface) -> Outcome {
+    let packet = match parse(frame) {
+        Ok(Some(packet)) => packet,
+        Ok(None) => return Outcome { verdict: Verdict::Pass, packet: None, hit: None },
+        Err(reason) => return Outcome { verdict: Verdict::Drop(reason), packet: None, hit: None },
+    };
+    let drop = |reason, hit| Outcome { verdict: Verdict::Drop(reason), packet: Some(packet), hit: Some(hit) };
+    if let Some(hit) = ban::find(&packet.source, packet.is_v6, DIRECTION_SOURCE) {
+        let reason = if hit.by_prefix { DropReason::BannedSourcePrefix } else { DropReason::BannedSource };
+        return drop(reason, hit);
+    }
+    if interface.role == ROLE_LAN
+        && let Some(hit) = ban::find(&packet.destination, packet.is_v6, DIRECTION_DESTINATION)
+    {
+        let reason = if hit.by_prefix { DropReason::BannedDestinationPrefix } else { DropReason::BannedDestination };
+        return drop(reason, hit);
+    }
+    source::count(&packet, frame, interface);
+    Outcome { verdict: Verdict::Pass, packet: Some(packet), hit: None }
+}
+
+/// Judges, then counts and reports the verdict; says whether the frame is dropped.
+#[inline(always)]
+fn drops<F: Frame + Load>(frame: &F) -> bool {
+    let interface = Interface::of(frame.ifindex());
+    let outcome = judge(frame, &interface);
+    interface.count(outcome.verdict, frame.packets(), frame.wire_bytes());
+    let Verdict::Drop(reason) = outcome.verdict else { return false };
+    if let Some(hit) = &outcome.hit {
+        hit.count(frame.packets(), frame.wire_bytes());
+    }
+    report::dropped(reason, &outcome, frame, &interface);
+    #[cfg(feature = "bpf-log")]
+    aya_log_ebpf::info!(frame.context(), "drop {} on ifindex {}", reason.as_str(), frame.ifindex());
+    true
+}
+
+/// Native XDP, for frames in one buffer.
+#[xdp]
+pub fn qantra_xdp(context: XdpContext) -> u32 {
+    if drops(&XdpFrame::new(context)) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// Native XDP for drivers that hand over frames in several buffers (jumbo frames, receive offloads); kernel 5.18.
+#[xdp(frags)]
+pub fn qantra_xdp_frags(context: XdpContext) -> u32 {
+    if drops(&XdpFragsFrame::new(context)) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// TCX ingress; other programs of the hook still see what passes.
+#[classifier]
+pub fn qantra_tc(context: TcContext) -> i32 {
+    if drops(&TcFrame::new(context)) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The helpers that are used are GPL-only in part (`bpf_ktime_get_boot_ns` is not, the ring buffer's are not, but
+/// `aya-log` prints): the object says both, as the kernel's list of licences has it.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,202 @@
+//! Enters: nothing. Leaves: names, sizes and layouts of every map. No type here may hold padding or a type with
+//! invalid bit patterns: the derives refuse to compile it.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Verdict;
+
+/// Exact bans of IPv4 addresses: `[u8; 4]` → [`Ban`].
+pub const BANS_V4: &str = "BANS_V4";
+/// Exact bans of IPv6 addresses: `[u8; 16]` → [`Ban`].
+pub const BANS_V6: &str = "BANS_V6";
+/// Bans of IPv4 prefixes: longest-prefix trie → [`Ban`].
+pub const PREFIX_BANS_V4: &str = "PREFIX_BANS_V4";
+/// Bans of IPv6 prefixes: longest-prefix trie → [`Ban`].
+pub const PREFIX_BANS_V6: &str = "PREFIX_BANS_V6";
+/// IPv4 prefixes that no ban may touch: longest-prefix trie → `u32`.
+pub const PROTECTED_V4: &str = "PROTECTED_V4";
+/// IPv6 prefixes that no ban may touch: longest-prefix trie → `u32`.
+pub const PROTECTED_V6: &str = "PROTECTED_V6";
+/// Role and verdict counters by interface index, per CPU: `u32` → [`InterfaceState`].
+pub const INTERFACES: &str = "INTERFACES";
+/// Counters of each source in the running window: mapped address → [`SourceCounters`].
+pub const SOURCES: &str = "SOURCES";
+/// One [`Tunables`].
+pub const TUNABLES: &str = "TUNABLES";
+/// The ring buffer of [`event`](crate::event)s.
+pub const EVENTS: &str = "EVENTS";
+
+/// Most interfaces that can be watched.
+pub const INTERFACES_MAX: u32 = 64;
+/// Most protected prefixes, per family.
+pub const PROTECTED_MAX: u32 = 4_096;
+/// Size of the ring buffer: some 3,400 source reports, a power of two and a multiple of 64 KiB pages.
+pub const EVENTS_BYTES: u32 = 512 * 1024;
+/// How many bans of one address may lie inside each other and not apply (ended, or for the other direction) before the
+/// kernel stops looking for a wider one. 32 is every IPv4 prefix length.
+pub const PREFIX_NESTING_MAX: u32 = 32;
+
+/// [`Ban::direction`]: packets from the address.
+pub const DIRECTION_SOURCE: u32 = 1;
+/// [`Ban::direction`]: packets from the LAN to the address.
+pub const DIRECTION_DESTINATION: u32 = 2;
+
+/// [`InterfaceState::role`]: towards the Internet.
+pub const ROLE_WAN: u32 = 0;
+/// [`InterfaceState::role`]: towards the devices that the box serves.
+pub const ROLE_LAN: u32 = 1;
+
+/// One ban, and what it stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ban {
+    /// The decision's id.
+    pub decision: u64,
+    /// When it stops by itself, in ns since boot; 0 is never.
+    pub expires_boot_ns: u64,
+    /// Packets dropped.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the first packet was dropped, in ns since boot; 0 when none was.
+    pub first_boot_ns: u64,
+    /// When the last packet was dropped, in ns since boot.
+    pub last_boot_ns: u64,
+    /// [`DIRECTION_SOURCE`], [`DIRECTION_DESTINATION`] or both.
+    pub direction: u32,
+    /// The prefix's length, so that the kernel can look for a wider one; the whole address for an exact ban.
+    pub prefix_len: u32,
+}
+
+impl Ban {
+    /// Whether it is in force for one end of a packet at a time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn applies(&self, direction: u32, now_boot_ns: u64) -> bool {
+        self.direction & direction != 0 && (self.expires_boot_ns == 0 || now_boot_ns < self.expires_boot_ns)
+    }
+}
+
+/// Packets and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets; below GRO, the segments that were merged.
+    pub packets: u64,
+    /// Bytes from the Ethernet header on, without the frame check sequence.
+    pub bytes: u64,
+}
+
+/// What the kernel knows of one interface, on one CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct InterfaceState {
+    /// [`ROLE_WAN`] or [`ROLE_LAN`].
+    pub role: u32,
+    /// Events that found the ring buffer full.
+    pub events_lost: u32,
+    /// Sources that could not be counted because the table refused them.
+    pub sources_lost: u64,
+    /// By [`Verdict::slot`].
+    pub verdicts: [Counter; Verdict::SLOTS],
+}
+
+impl InterfaceState {
+    /// Nothing counted yet.
+    #[must_use]
+    pub const fn new(role: u32) -> Self {
+        Self { role, events_lost: 0, sources_lost: 0, verdicts: [Counter { packets: 0, bytes: 0 }; Verdict::SLOTS] }
+    }
+}
+
+/// What one source sent since its window began: a map entry is removed at every scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SourceCounters {
+    /// The first packet of the window, in ns since boot.
+    pub since_boot_ns: u64,
+    /// All packets.
+    pub packets: u64,
+    /// All bytes.
+    pub bytes: u64,
+    /// TCP segments with SYN and without ACK.
+    pub tcp_syn: u64,
+    /// TCP segments with RST.
+    pub tcp_rst: u64,
+    /// UDP datagrams.
+    pub udp: u64,
+    /// ICMP and ICMPv6 messages.
+    pub icmp: u64,
+    /// One bit for each hash of a port that was knocked at: see [`port_bit`].
+    pub ports: [u64; 4],
+    /// How many bits are set in `ports`, as the kernel counted them.
+    pub port_bits: u32,
+    /// The bits at which the next report is due.
+    pub report_port_bits: u32,
+    /// The packets at which the next report is due.
+    pub report_packets: u64,
+    /// [`ROLE_WAN`] or [`ROLE_LAN`]: where the first packet of the window came in.
+    pub role: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// What user space tells the kernel half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tunables {
+    /// [`ABI_VERSION`](crate::ABI_VERSION).
+    pub abi_version: u32,
+    /// One in how many dropped packets is reported; 0: none.
+    pub drop_sample: u32,
+    /// A source's packets in its window at which it is reported, and again at each doubling; 0: never.
+    pub report_packets: u32,
+    /// A source's port bits at which it is reported, and again after each [`REPORT_PORT_STEP`]; 0: never.
+    pub report_port_bits: u32,
+    /// Entries in [`BANS_V4`]. The four counts let an innocent packet skip lookups in empty tables; user space raises
+    /// one before it inserts and lowers it after it removes.
+    pub bans_v4: u32,
+    /// Entries in [`BANS_V6`].
+    pub bans_v6: u32,
+    /// Entries in [`PREFIX_BANS_V4`].
+    pub prefix_bans_v4: u32,
+    /// Entries in [`PREFIX_BANS_V6`].
+    pub prefix_bans_v6: u32,
+}
+
+/// New port bits between two reports of one source in one window.
+pub const REPORT_PORT_STEP: u32 = 8;
+
+/// The bit of a port in [`SourceCounters::ports`]: word and mask. Fibonacci hashing spreads neighbouring ports.
+#[inline(always)]
+#[must_use]
+pub const fn port_bit(port: u16) -> (usize, u64) {
+    let bit = ((port as u32).wrapping_mul(0x9e37_79b1) >> 24) as usize;
+    (bit / 64, 1 << (bit % 64))
+}
+
+const _: () = assert!(size_of::<Ban>() == 56);
+const _: () = assert!(size_of::<Counter>() == 16);
+const _: () = assert!(size_of::<InterfaceState>() == 16 + 16 * Verdict::SLOTS);
+const _: () = assert!(size_of::<SourceCounters>() == 112);
+const _: () = assert!(size_of::<Tunables>() == 32);
+
+#[cfg(feature = "user")]
+mod pod {
+    #![expect(unsafe_code, reason = "aya's `Pod` is an unsafe trait")]
+
+    use super::{Ban, InterfaceState, SourceCounters, Tunables};
+    use crate::packet::Address;
+
+    // SAFETY: `repr(C)`, `Copy`, `'static`, and zerocopy's derives prove that there is no padding and that every bit
+    // pattern is valid.
+    unsafe impl aya::Pod for Ban {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for InterfaceState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SourceCounters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Tunables {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Address {}
+}

@@ -1,0 +1,346 @@
+//! Enters: a frame, through [`Load`]. Leaves: the addresses, ports and flags the kernel half decides by, or the reason
+//! why the frame is malformed. It must never panic, loop without a bound or read past what [`Load`] grants.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::{
+    DropReason,
+    wire::{Ethernet, Ipv4, Ipv6, Ipv6Extension, Tcp, Udp, VlanTag},
+};
+
+/// Most VLAN tags that are looked through: one 802.1Q tag, or two for QinQ. A frame with more is not IP to us, nor
+/// to any VLAN device of the box.
+pub const VLAN_TAGS_MAX: usize = 2;
+/// Most IPv6 extension headers; more is [`DropReason::Ipv6Extensions`].
+pub const EXTENSIONS_MAX: usize = 8;
+
+/// TCP's FIN flag.
+pub const TCP_FIN: u8 = 0x01;
+/// TCP's SYN flag.
+pub const TCP_SYN: u8 = 0x02;
+/// TCP's RST flag.
+pub const TCP_RST: u8 = 0x04;
+/// TCP's ACK flag.
+pub const TCP_ACK: u8 = 0x10;
+
+/// IP protocol number of ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
+/// IP protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+/// IP protocol number of ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
+
+const TCP_HEADER_BYTES: usize = 20;
+const UDP_HEADER_BYTES: usize = 8;
+const IP_PACKET_BYTES_MAX: usize = 65_535;
+
+/// A frame whose bytes can be read with a bounds check: a slice in tests, packet memory in the kernel.
+pub trait Load {
+    /// Copies a header from `offset` bytes into the frame; `None` when it does not lie wholly in what can be read.
+    fn load<T: FromBytes + Immutable + KnownLayout + Unaligned + Copy>(&self, offset: usize) -> Option<T>;
+
+    /// How long the frame is, for checking the lengths that headers claim; `None` where they cannot be checked, as
+    /// for segments that were merged below us. It may be more than what [`load`](Self::load) can reach.
+    fn frame_bytes(&self) -> Option<usize>;
+}
+
+impl Load for &[u8] {
+    fn load<T: FromBytes + Immutable + KnownLayout + Unaligned + Copy>(&self, offset: usize) -> Option<T> {
+        T::read_from_bytes(self.get(offset..)?.get(..size_of::<T>())?).ok()
+    }
+
+    fn frame_bytes(&self) -> Option<usize> {
+        Some(self.len())
+    }
+}
+
+/// An address of either family in one 16-byte key: IPv4 is `::ffff:a.b.c.d`. That is unambiguous, because such sources
+/// are martians on the wire. Aligned, so that the kernel copies it in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// An IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4([a, b, c, d]: [u8; 4]) -> Self {
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    /// The last four bytes: the address itself when it is IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub const fn low(&self) -> [u8; 4] {
+        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    }
+}
+
+/// What is known of one IP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// The VLAN in the frame, outermost tag; 0 when there is none.
+    pub vlan: u16,
+    /// Whether it is IPv6.
+    pub is_v6: bool,
+    /// What IP carries: after extension headers, for IPv6.
+    pub protocol: u8,
+    /// TCP flags; 0 when it is not TCP or the header is not in reach.
+    pub tcp_flags: u8,
+    /// Source port of TCP and UDP; 0 when unknown.
+    pub source_port: u16,
+    /// Destination port of TCP and UDP; 0 when unknown.
+    pub destination_port: u16,
+    /// Whether it is a fragment that carries no transport header.
+    pub is_later_fragment: bool,
+}
+
+impl Packet {
+    /// Whether it opens a TCP connection: SYN without ACK.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tcp_syn(&self) -> bool {
+        self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+    }
+
+    /// Whether it resets a TCP connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tcp_rst(&self) -> bool {
+        self.tcp_flags & TCP_RST != 0
+    }
+
+    /// Whether it counts as ICMP of its family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_icmp(&self) -> bool {
+        self.protocol == if self.is_v6 { PROTOCOL_ICMPV6 } else { PROTOCOL_ICMP }
+    }
+
+    /// The destination port, when the packet knocks at it rather than answers: TCP without ACK and RST (SYN, and the
+    /// FIN, NULL and Xmas scans), UDP unless it comes from a well-known port to a high one, as DNS, NTP and QUIC
+    /// answers do. Without this, every busy server would look like a port scanner to its clients.
+    #[inline(always)]
+    #[must_use]
+    pub const fn knocks_at(&self) -> Option<u16> {
+        let knocks = match self.protocol {
+            _ if self.is_later_fragment || self.destination_port == 0 => false,
+            PROTOCOL_TCP => self.tcp_flags & (TCP_ACK | TCP_RST) == 0,
+            PROTOCOL_UDP => self.source_port >= 1024 || self.destination_port < 1024,
+            _ => false,
+        };
+        if knocks { Some(self.destination_port) } else { None }
+    }
+}
+
+/// Reads one Ethernet frame. `Ok(None)` is a frame that is not IP.
+///
+/// # Errors
+/// The reason why it is malformed.
+#[inline(always)]
+pub fn parse<L: Load>(frame: &L) -> Result<Option<Packet>, DropReason> {
+    let ethernet: Ethernet = frame.load(0).ok_or(DropReason::Truncated)?;
+    let mut ethertype = ethernet.ethertype.get();
+    let mut offset = size_of::<Ethernet>();
+    let mut vlan = 0;
+    for depth in 0..VLAN_TAGS_MAX {
+        if !matches!(ethertype, 0x8100 | 0x88a8) {
+            break;
+        }
+        let tag: VlanTag = frame.load(offset).ok_or(DropReason::Truncated)?;
+        if depth == 0 {
+            vlan = tag.control.get() & 0x0fff;
+        }
+        ethertype = tag.ethertype.get();
+        offset += size_of::<VlanTag>();
+    }
+    match ethertype {
+        0x0800 => ipv4(frame, offset, vlan).map(Some),
+        0x86dd => ipv6(frame, offset, vlan).map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[inline(always)]
+fn ipv4<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReason> {
+    let header: Ipv4 = frame.load(offset).ok_or(DropReason::Truncated)?;
+    let header_bytes = usize::from(header.version_ihl & 0x0f) * 4;
+    if header.version_ihl >> 4 != 4 || header_bytes < size_of::<Ipv4>() {
+        return Err(DropReason::Ipv4Header);
+    }
+    let total = usize::from(header.total_length.get());
+    let payload_bytes = match frame.frame_bytes() {
+        Some(_) if total < header_bytes => return Err(DropReason::Ipv4Header),
+        Some(frame_bytes) if offset + total > frame_bytes => return Err(DropReason::Truncated),
+        Some(_) => Some(total - header_bytes),
+        None => None,
+    };
+    let [first, second, third, fourth] = header.source;
+    if first & 0xf0 == 0xe0 || first & second & third & fourth == 0xff {
+        return Err(DropReason::MartianSource);
+    }
+    let fragment = header.fragment.get();
+    let payload = Payload {
+        offset: offset + header_bytes,
+        bytes: payload_bytes,
+        fragment_offset: usize::from(fragment & 0x1fff) * 8,
+        is_fragment: fragment & 0x3fff != 0,
+    };
+    let (source, destination) = (Address::v4(header.source), Address::v4(header.destination));
+    payload.transport(frame, header.protocol, Packet::bare(source, destination, vlan, false))
+}
+
+#[inline(always)]
+fn ipv6<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReason> {
+    let header: Ipv6 = frame.load(offset).ok_or(DropReason::Truncated)?;
+    if header.version_class_flow.get() >> 28 != 6 {
+        return Err(DropReason::Ipv6Header);
+    }
+    if header.source[0] == 0xff || Address(header.source).is_v4() {
+        return Err(DropReason::MartianSource);
+    }
+    let first = offset + size_of::<Ipv6>();
+    let end = match frame.frame_bytes() {
+        Some(bytes) if first + usize::from(header.payload_length.get()) > bytes => return Err(DropReason::Truncated),
+        Some(_) => Some(first + usize::from(header.payload_length.get())),
+        None => None,
+    };
+    let packet = Packet::bare(Address(header.source), Address(header.destination), vlan, true);
+    let mut payload = Payload { offset: first, bytes: None, fragment_offset: 0, is_fragment: false };
+    let mut protocol = header.next_header;
+    for _ in 0..EXTENSIONS_MAX {
+        if !is_extension(protocol) || payload.fragment_offset > 0 {
+            break;
+        }
+        let Some(extension) = frame.load::<Ipv6Extension>(payload.offset) else {
+            return match end {
+                // In the frame, but not in the part that can be read: the addresses are known, the ports stay unknown.
+                Some(end) if payload.offset + 8 <= end => Ok(Packet { protocol, ..packet }),
+                None => Ok(Packet { protocol, ..packet }),
+                Some(_) => Err(DropReason::Ipv6Extensions),
+            };
+        };
+        let length = usize::from(extension.length);
+        payload.offset += match protocol {
+            EXTENSION_FRAGMENT => {
+                payload.fragment_offset = usize::from(extension.data.get() & 0xfff8);
+                payload.is_fragment = extension.data.get() & 0xfff9 != 0;
+                8
+            }
+            EXTENSION_AUTHENTICATION => (length + 2) * 4,
+            _ => (length + 1) * 8,
+        };
+        protocol = extension.next_header;
+    }
+    if is_extension(protocol) && payload.fragment_offset == 0 {
+        return Err(DropReason::Ipv6Extensions);
+    }
+    payload.bytes = match end {
+        Some(end) if payload.offset > end => return Err(DropReason::Ipv6Extensions),
+        Some(end) => Some(end - payload.offset),
+        None => None,
+    };
+    payload.transport(frame, protocol, packet)
+}
+
+const EXTENSION_FRAGMENT: u8 = 44;
+const EXTENSION_AUTHENTICATION: u8 = 51;
+
+/// Hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP, shim6: the IANA registry of IPv6
+/// extension headers without ESP, which hides what follows.
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, 0 | 43 | EXTENSION_FRAGMENT | EXTENSION_AUTHENTICATION | 60 | 135 | 139 | 140)
+}
+
+/// What IP carries.
+struct Payload {
+    /// Where it begins in the frame.
+    offset: usize,
+    /// How long it is; `None` where lengths cannot be checked.
+    bytes: Option<usize>,
+    /// Where it belongs in the whole datagram.
+    fragment_offset: usize,
+    is_fragment: bool,
+}
+
+impl Payload {
+    #[inline(always)]
+    fn transport<L: Load>(&self, frame: &L, protocol: u8, packet: Packet) -> Result<Packet, DropReason> {
+        let mut packet = Packet { protocol, ..packet };
+        let bytes = match self.bytes {
+            Some(bytes) => bytes,
+            None => usize::MAX / 2,
+        };
+        if self.fragment_offset > 0 {
+            packet.is_later_fragment = true;
+            if self.bytes.is_some() && self.fragment_offset + bytes > IP_PACKET_BYTES_MAX {
+                return Err(DropReason::FragmentOverrun);
+            }
+            if protocol == PROTOCOL_TCP && self.fragment_offset == 8 {
+                return Err(DropReason::TinyFragment);
+            }
+            return Ok(packet);
+        }
+        match protocol {
+            PROTOCOL_TCP => {
+                if bytes < TCP_HEADER_BYTES {
+                    return Err(if self.is_fragment { DropReason::TinyFragment } else { DropReason::TcpHeader });
+                }
+                if let Some(tcp) = frame.load::<Tcp>(self.offset) {
+                    if tcp.data_offset >> 4 < 5 {
+                        return Err(DropReason::TcpHeader);
+                    }
+                    packet.tcp_flags = tcp.flags;
+                    packet.source_port = tcp.source_port.get();
+                    packet.destination_port = tcp.destination_port.get();
+                }
+            }
+            PROTOCOL_UDP => {
+                if bytes < UDP_HEADER_BYTES {
+                    return Err(DropReason::UdpHeader);
+                }
+                if let Some(udp) = frame.load::<Udp>(self.offset) {
+                    packet.source_port = udp.source_port.get();
+                    packet.destination_port = udp.destination_port.get();
+                }
+            }
+            _ => {}
+        }
+        Ok(packet)
+    }
+}
+
+impl Packet {
+    #[inline(always)]
+    const fn bare(source: Address, destination: Address, vlan: u16, is_v6: bool) -> Self {
+        Self {
+            source,
+            destination,
+            vlan,
+            is_v6,
+            protocol: 0,
+            tcp_flags: 0,
+            source_port: 0,
+            destination_port: 0,
+            is_later_fragment: false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "packet_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! Enters: nothing. Leaves: the only list of reasons to drop a packet. Kernel counters, metric labels, `explain` and
+//! the dashboard all use it; no other place may invent a reason.
+
+/// Declares the enum, its names and the list of all from one table, so that they cannot drift apart.
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {
+        /// Why a packet was dropped. The number is the slot in [`map::InterfaceState`](crate::map::InterfaceState) and
+        /// stands in events: numbers are never given a new meaning within one ABI version.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $variant = $number,)+
+        }
+
+        impl DropReason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// As written in metrics and output.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The reason of a counter slot or event; `None` for a number of another version.
+            #[must_use]
+            pub const fn from_u32(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The source address is banned.
+    BannedSource = 1, "banned_source";
+    /// A prefix that holds the source address is banned.
+    BannedSourcePrefix = 2, "banned_source_prefix";
+    /// A packet from the LAN to a banned address.
+    BannedDestination = 3, "banned_destination";
+    /// A packet from the LAN into a banned prefix.
+    BannedDestinationPrefix = 4, "banned_destination_prefix";
+    /// The frame ends before the Ethernet, VLAN or IP header does, or before the IP header says the packet does.
+    Truncated = 5, "truncated";
+    /// IPv4: wrong version, header shorter than 20 bytes, or total length shorter than the header (RFC 791).
+    Ipv4Header = 6, "ipv4_header";
+    /// IPv6: wrong version (RFC 8200).
+    Ipv6Header = 7, "ipv6_header";
+    /// IPv6: more extension headers than [`packet::EXTENSIONS_MAX`](crate::packet::EXTENSIONS_MAX) (RFC 8504, 5.3, lets a
+    /// host set such a limit), or a chain that runs past the packet's end.
+    Ipv6Extensions = 8, "ipv6_extensions";
+    /// TCP: the packet is shorter than a TCP header, or the data offset is below 5 (RFC 9293).
+    TcpHeader = 9, "tcp_header";
+    /// UDP: the packet is shorter than a UDP header (RFC 768).
+    UdpHeader = 10, "udp_header";
+    /// A first fragment without a whole TCP header, or a TCP fragment at offset 1 that would overwrite the flags
+    /// (RFC 1858, RFC 3128).
+    TinyFragment = 11, "tiny_fragment";
+    /// A fragment that would end past 65,535 bytes: the ping of death.
+    FragmentOverrun = 12, "fragment_overrun";
+    /// A source that no host has: multicast, broadcast, or IPv4-mapped IPv6 on the wire (RFC 1812 5.3.7, RFC 4291).
+    MartianSource = 13, "martian_source";
+}
+
+/// What the kernel half did with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It goes on to the network stack.
+    Pass,
+    /// It was dropped.
+    Drop(DropReason),
+}
+
+impl Verdict {
+    /// How many counters an interface has: room for 31 reasons, so that a new one does not move anything.
+    pub const SLOTS: usize = 32;
+
+    /// Its counter: 0 for pass, else the reason's number.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        match self {
+            Self::Pass => 0,
+            Self::Drop(reason) => reason as usize,
+        }
+    }
+
+    /// The verdict of a counter; `None` for a slot that no reason has.
+    #[must_use]
+    pub const fn from_slot(slot: usize) -> Option<Self> {
+        if slot == 0 {
+            return Some(Self::Pass);
+        }
+        match DropReason::from_u32(slot as u32) {
+            Some(reason) => Some(Self::Drop(reason)),
+            None => None,
+        }
+    }
+
+    /// As written in metrics and output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop(reason) => reason.as_str(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_slot_and_a_name_of_its_own() {
+        let mut names = std::collections::HashSet::from(["pass"]);
+        for reason in DropReason::ALL {
+            let verdict = Verdict::Drop(*reason);
+            assert!(verdict.slot() > 0 && verdict.slot() < Verdict::SLOTS);
+            assert_eq!(Verdict::from_slot(verdict.slot()), Some(verdict));
+            assert!(names.insert(reason.as_str()), "{} stands for two reasons", reason.as_str());
+        }
+        assert_eq!(Verdict::from_slot(0), Some(Verdict::Pass));
+        assert_eq!(Verdict::from_slot(Verdict::SLOTS - 1), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Enters: a configured interface's name. Leaves: its index and driver, or an error before anything is loaded. It must
+//! never read `/sys/class/net`, which shows the network namespace it was mounted in, not ours.
+
+use std::{ffi::CString, io, os::fd::AsRawFd};
+
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use super::XdpError;
+use crate::config::{Hook, InterfaceConfig, Role};
+
+/// An interface that exists.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) ifindex: u32,
+    pub(super) driver: String,
+    pub(super) role: Role,
+    pub(super) hook: Hook,
+}
+
+/// Fails early and clearly where bpf(2) would only say EPERM.
+pub(super) fn check_capabilities() -> Result<(), XdpError> {
+    use caps::{CapSet, Capability, has_cap};
+    let has = |capability| has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    // CAP_SYS_ADMIN holds everything that CAP_BPF was split from.
+    if !has(Capability::CAP_BPF) && !has(Capability::CAP_SYS_ADMIN) {
+        return Err(XdpError::Privileges { missing: "CAP_BPF" });
+    }
+    if !has(Capability::CAP_NET_ADMIN) {
+        return Err(XdpError::Privileges { missing: "CAP_NET_ADMIN" });
+    }
+    Ok(())
+}
+
+/// Looks an interface up.
+pub(super) fn find(config: &InterfaceConfig) -> Result<Found, XdpError> {
+    let missing = || XdpError::NoInterface { name: config.name.clone() };
+    let name = CString::new(config.name.as_str()).map_err(|_| missing())?;
+    // SAFETY: a NUL-terminated string that lives through the call.
+    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if ifindex == 0 || name.as_bytes().len() >= libc::IFNAMSIZ {
+        return Err(missing());
+    }
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .map_err(|error| XdpError::Call { call: "socket(2)", source: error.into() })?;
+    let link_type = link_type(&socket, &name).map_err(|_| missing())?;
+    if !matches!(link_type, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK) {
+        return Err(XdpError::NotEthernet { name: config.name.clone(), link_type });
+    }
+    let driver = driver(&socket, &name).unwrap_or_else(|_| "unknown".to_owned());
+    Ok(Found { name: config.name.clone(), ifindex, driver, role: config.role, hook: config.hook })
+}
+
+fn request(name: &CString) -> libc::ifreq {
+    // SAFETY: a plain structure of integers and pointers, for which zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.as_bytes()) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    request
+}
+
+fn link_type(socket: &impl AsRawFd, name: &CString) -> io::Result<u16> {
+    let mut request = request(name);
+    // SAFETY: the request lives through the call and has the layout that this ioctl wants.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: SIOCGIFHWADDR wrote this arm of the union.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+const ETHTOOL_GDRVINFO: u32 = 3;
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
+
+/// `struct ethtool_drvinfo` of `linux/ethtool.h`, as far as it is read.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+fn driver(socket: &impl AsRawFd, name: &CString) -> io::Result<String> {
+    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+    let mut request = request(name);
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    // SAFETY: request and info live through the call and have the layouts that this ioctl wants.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let text = info.driver.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
+}

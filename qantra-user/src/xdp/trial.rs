@@ -1,0 +1,46 @@
+//! Enters: one frame. Leaves: what a loaded program does with it, by `BPF_PROG_TEST_RUN`. For tests and measurements:
+//! it must never be on the path of a real packet.
+
+use aya::{
+    TestRunOptions,
+    programs::{ProgramError, TestRun},
+};
+
+use super::{
+    XdpError,
+    object::{Object, TC, XDP, XDP_FRAGS, one_line},
+};
+
+/// One of the object's programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Native XDP, one buffer.
+    Xdp,
+    /// Native XDP, several buffers.
+    XdpFrags,
+    /// TCX ingress.
+    Tc,
+}
+
+const XDP_DROP: u32 = 1;
+const TC_ACT_SHOT: u32 = 2;
+
+impl Object {
+    /// Whether the program drops the frame.
+    pub(super) fn try_frame(&self, entry: Entry, frame: &[u8]) -> Result<bool, XdpError> {
+        let (name, drop_code) = match entry {
+            Entry::Xdp => (XDP, XDP_DROP),
+            Entry::XdpFrags => (XDP_FRAGS, XDP_DROP),
+            Entry::Tc => (TC, TC_ACT_SHOT),
+        };
+        let mut out = vec![0; frame.len() + 256];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = match entry {
+            Entry::Tc => self.tc().ok_or(ProgramError::NotLoaded).and_then(|program| program.test_run(options)),
+            _ => self.xdp(name).ok_or(ProgramError::NotLoaded).and_then(|program| program.test_run(options)),
+        };
+        let result = result.map_err(|error| XdpError::Program { program: name, reason: one_line(&error) })?;
+        Ok(result.return_value == drop_code)
+    }
+}
