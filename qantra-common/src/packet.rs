@@ -1,7 +1,7 @@
 //! Enters: a frame, through [`Load`]. Leaves: the addresses, ports and flags the kernel half decides by, or the reason
 //! why the frame is malformed. It must never panic, loop without a bound or read past what [`Load`] grants.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     DropReason,
@@ -39,7 +39,7 @@ const IP_PACKET_BYTES_MAX: usize = 65_535;
 /// A frame whose bytes can be read with a bounds check: a slice in tests, packet memory in the kernel.
 pub trait Load {
     /// Copies a header from `offset` bytes into the frame; `None` when it does not lie wholly in what can be read.
-    fn load<T: FromBytes + Immutable + KnownLayout + Unaligned + Copy>(&self, offset: usize) -> Option<T>;
+    fn load<T: FromBytes + Immutable + KnownLayout + Copy>(&self, offset: usize) -> Option<T>;
 
     /// How long the frame is, for checking the lengths that headers claim; `None` where they cannot be checked, as
     /// for segments that were merged below us. It may be more than what [`load`](Self::load) can reach.
@@ -47,7 +47,7 @@ pub trait Load {
 }
 
 impl Load for &[u8] {
-    fn load<T: FromBytes + Immutable + KnownLayout + Unaligned + Copy>(&self, offset: usize) -> Option<T> {
+    fn load<T: FromBytes + Immutable + KnownLayout + Copy>(&self, offset: usize) -> Option<T> {
         T::read_from_bytes(self.get(offset..)?.get(..size_of::<T>())?).ok()
     }
 
@@ -56,34 +56,55 @@ impl Load for &[u8] {
     }
 }
 
-/// An address of either family in one 16-byte key: IPv4 is `::ffff:a.b.c.d`. That is unambiguous, because such sources
-/// are martians on the wire. Aligned, so that the kernel copies it in words.
+/// An address of either family in one 16-byte key, in words as they lie in memory: IPv4 is `::ffff:a.b.c.d`. That is
+/// unambiguous, because such sources are martians on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(8))]
-pub struct Address(pub [u8; 16]);
+#[repr(C)]
+pub struct Address(pub [u32; 4]);
 
 impl Address {
-    /// An IPv4 address.
+    /// Of no packet.
+    pub const NONE: Self = Self([0; 4]);
+    const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+
+    /// An IPv4 address, as the word it is in memory.
     #[inline(always)]
     #[must_use]
-    pub const fn v4([a, b, c, d]: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    pub const fn v4(word: u32) -> Self {
+        Self([0, 0, Self::MAPPED, word])
     }
 
-    /// The last four bytes: the address itself when it is IPv4.
+    /// An address of 16 bytes, IPv4 as `::ffff:a.b.c.d`.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        let value = u128::from_ne_bytes(bytes);
+        Self([value as u32, (value >> 32) as u32, (value >> 64) as u32, (value >> 96) as u32])
+    }
+
+    /// Its 16 bytes.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        let [a, b, c, d] = self.0;
+        (a as u128 | (b as u128) << 32 | (c as u128) << 64 | (d as u128) << 96).to_ne_bytes()
+    }
+
+    /// The last word: the address itself when it is IPv4.
     #[inline(always)]
     #[must_use]
-    pub const fn low(&self) -> [u8; 4] {
-        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    pub const fn low(&self) -> u32 {
+        self.0[3]
     }
 
     /// Whether it is an IPv4 address.
     #[inline(always)]
     #[must_use]
     pub const fn is_v4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        self.0[0] | self.0[1] == 0 && self.0[2] == Self::MAPPED
     }
 }
+
+#[cfg(target_endian = "big")]
+compile_error!("words of an address are put together for little-endian machines: x86-64 and arm64");
 
 /// What is known of one IP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +174,7 @@ impl Packet {
 #[inline(always)]
 pub fn parse<L: Load>(frame: &L) -> Result<Option<Packet>, DropReason> {
     let ethernet: Ethernet = frame.load(0).ok_or(DropReason::Truncated)?;
-    let mut ethertype = ethernet.ethertype.get();
+    let mut ethertype = u16::from_be(ethernet.ethertype);
     let mut offset = size_of::<Ethernet>();
     let mut vlan = 0;
     for depth in 0..VLAN_TAGS_MAX {
@@ -162,9 +183,9 @@ pub fn parse<L: Load>(frame: &L) -> Result<Option<Packet>, DropReason> {
         }
         let tag: VlanTag = frame.load(offset).ok_or(DropReason::Truncated)?;
         if depth == 0 {
-            vlan = tag.control.get() & 0x0fff;
+            vlan = u16::from_be(tag.control) & 0x0fff;
         }
-        ethertype = tag.ethertype.get();
+        ethertype = u16::from_be(tag.ethertype);
         offset += size_of::<VlanTag>();
     }
     match ethertype {
@@ -181,18 +202,17 @@ fn ipv4<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReas
     if header.version_ihl >> 4 != 4 || header_bytes < size_of::<Ipv4>() {
         return Err(DropReason::Ipv4Header);
     }
-    let total = usize::from(header.total_length.get());
+    let total = usize::from(u16::from_be(header.total_length));
     let payload_bytes = match frame.frame_bytes() {
         Some(_) if total < header_bytes => return Err(DropReason::Ipv4Header),
         Some(frame_bytes) if offset + total > frame_bytes => return Err(DropReason::Truncated),
         Some(_) => Some(total - header_bytes),
         None => None,
     };
-    let [first, second, third, fourth] = header.source;
-    if first & 0xf0 == 0xe0 || first & second & third & fourth == 0xff {
+    if u32::from_be(header.source) >> 28 == 0xe || header.source == u32::MAX {
         return Err(DropReason::MartianSource);
     }
-    let fragment = header.fragment.get();
+    let fragment = u16::from_be(header.fragment);
     let payload = Payload {
         offset: offset + header_bytes,
         bytes: payload_bytes,
@@ -206,16 +226,18 @@ fn ipv4<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReas
 #[inline(always)]
 fn ipv6<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReason> {
     let header: Ipv6 = frame.load(offset).ok_or(DropReason::Truncated)?;
-    if header.version_class_flow.get() >> 28 != 6 {
+    if u32::from_be(header.version_class_flow) >> 28 != 6 {
         return Err(DropReason::Ipv6Header);
     }
-    if header.source[0] == 0xff || Address(header.source).is_v4() {
+    if u32::from_be(header.source[0]) >> 24 == 0xff || Address(header.source).is_v4() {
         return Err(DropReason::MartianSource);
     }
     let first = offset + size_of::<Ipv6>();
     let end = match frame.frame_bytes() {
-        Some(bytes) if first + usize::from(header.payload_length.get()) > bytes => return Err(DropReason::Truncated),
-        Some(_) => Some(first + usize::from(header.payload_length.get())),
+        Some(bytes) if first + usize::from(u16::from_be(header.payload_length)) > bytes => {
+            return Err(DropReason::Truncated);
+        }
+        Some(_) => Some(first + usize::from(u16::from_be(header.payload_length))),
         None => None,
     };
     let packet = Packet::bare(Address(header.source), Address(header.destination), vlan, true);
@@ -236,8 +258,8 @@ fn ipv6<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReas
         let length = usize::from(extension.length);
         payload.offset += match protocol {
             EXTENSION_FRAGMENT => {
-                payload.fragment_offset = usize::from(extension.data.get() & 0xfff8);
-                payload.is_fragment = extension.data.get() & 0xfff9 != 0;
+                payload.fragment_offset = usize::from(u16::from_be(extension.data) & 0xfff8);
+                payload.is_fragment = u16::from_be(extension.data) & 0xfff9 != 0;
                 8
             }
             EXTENSION_AUTHENTICATION => (length + 2) * 4,
@@ -305,8 +327,8 @@ impl Payload {
                         return Err(DropReason::TcpHeader);
                     }
                     packet.tcp_flags = tcp.flags;
-                    packet.source_port = tcp.source_port.get();
-                    packet.destination_port = tcp.destination_port.get();
+                    packet.source_port = u16::from_be(tcp.source_port);
+                    packet.destination_port = u16::from_be(tcp.destination_port);
                 }
             }
             PROTOCOL_UDP => {
@@ -314,8 +336,8 @@ impl Payload {
                     return Err(DropReason::UdpHeader);
                 }
                 if let Some(udp) = frame.load::<Udp>(self.offset) {
-                    packet.source_port = udp.source_port.get();
-                    packet.destination_port = udp.destination_port.get();
+                    packet.source_port = u16::from_be(udp.source_port);
+                    packet.destination_port = u16::from_be(udp.destination_port);
                 }
             }
             _ => {}

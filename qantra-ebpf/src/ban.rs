@@ -54,9 +54,10 @@ pub(crate) fn find(address: &Address, is_v6: bool, direction: u32) -> Option<Ban
 
 /// Writes the same search for both families: map types differ, and no trait reaches across aya's maps.
 macro_rules! define_find {
-    ($find:ident, $bytes:literal, $exact:ident, $prefixes:ident, $protected:ident, $exact_count:ident, $prefix_count:ident) => {
+    ($find:ident, $key:ty, $exact:ident, $prefixes:ident, $protected:ident, $exact_count:ident, $prefix_count:ident) => {
         #[inline(always)]
-        fn $find(address: [u8; $bytes], direction: u32, tunables: &Tunables) -> Option<BanHit> {
+        fn $find(address: $key, direction: u32, tunables: &Tunables) -> Option<BanHit> {
+            const BITS: u32 = 8 * size_of::<$key>() as u32;
             let mut now_boot_ns = 0;
             let mut found = None;
             if tunables.$exact_count != 0
@@ -69,7 +70,7 @@ macro_rules! define_find {
                 }
             }
             if found.is_none() && tunables.$prefix_count != 0 {
-                let mut key = Key::new($bytes * 8, address);
+                let mut key = Key::new(BITS, address);
                 for _ in 0..PREFIX_NESTING_MAX {
                     let Some(ban) = $prefixes.get(&key) else { break };
                     if now_boot_ns == 0 {
@@ -87,7 +88,7 @@ macro_rules! define_find {
                 }
             }
             let (ban, by_prefix) = found?;
-            match $protected.get(&Key::new($bytes * 8, address)) {
+            match $protected.get(&Key::new(BITS, address)) {
                 Some(_) => None,
                 None => Some(BanHit { ban, by_prefix, now_boot_ns }),
             }
@@ -95,8 +96,8 @@ macro_rules! define_find {
     };
 }
 
-define_find!(find_v4, 4, BANS_V4, PREFIX_BANS_V4, PROTECTED_V4, bans_v4, prefix_bans_v4);
-define_find!(find_v6, 16, BANS_V6, PREFIX_BANS_V6, PROTECTED_V6, bans_v6, prefix_bans_v6);
+define_find!(find_v4, u32, BANS_V4, PREFIX_BANS_V4, PROTECTED_V4, bans_v4, prefix_bans_v4);
+define_find!(find_v6, [u32; 4], BANS_V6, PREFIX_BANS_V6, PROTECTED_V6, bans_v6, prefix_bans_v6);
 
 #[inline(always)]
 fn boot_ns() -> u64 {

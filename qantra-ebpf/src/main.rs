@@ -22,9 +22,10 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use qantra_common::{
-    DropReason, Verdict, Load, parse,
+    DropReason, Load, Verdict,
     map::{DIRECTION_DESTINATION, DIRECTION_SOURCE, ROLE_LAN},
     packet::Packet,
+    parse,
 };
 
 use crate::{

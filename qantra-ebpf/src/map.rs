@@ -6,25 +6,23 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use qantra_common::map::{
-    Ban, EVENTS_BYTES, INTERFACES_MAX, InterfaceState, PROTECTED_MAX, SourceCounters, Tunables,
-};
+use qantra_common::map::{Ban, EVENTS_BYTES, INTERFACES_MAX, InterfaceState, PROTECTED_MAX, SourceCounters, Tunables};
 use qantra_common::packet::Address;
 
 // Without preallocation an empty table costs nothing, and a removed ban's memory is not handed to another ban while a
 // program on another CPU may still count in it.
 #[map]
-pub(crate) static BANS_V4: HashMap<[u8; 4], Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub(crate) static BANS_V4: HashMap<u32, Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static BANS_V6: HashMap<[u8; 16], Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub(crate) static BANS_V6: HashMap<[u32; 4], Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static PREFIX_BANS_V4: LpmTrie<[u8; 4], Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub(crate) static PREFIX_BANS_V4: LpmTrie<u32, Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static PREFIX_BANS_V6: LpmTrie<[u8; 16], Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub(crate) static PREFIX_BANS_V6: LpmTrie<[u32; 4], Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static PROTECTED_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(PROTECTED_MAX, BPF_F_NO_PREALLOC);
+pub(crate) static PROTECTED_V4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(PROTECTED_MAX, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static PROTECTED_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(PROTECTED_MAX, BPF_F_NO_PREALLOC);
+pub(crate) static PROTECTED_V6: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(PROTECTED_MAX, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static INTERFACES: PerCpuHashMap<u32, InterfaceState> = PerCpuHashMap::with_max_entries(INTERFACES_MAX, 0);
 #[map]

@@ -66,8 +66,8 @@ pub(crate) fn dropped<F: Frame>(reason: DropReason, outcome: &Outcome, frame: &F
                 (*event).vlan = if packet.vlan != 0 { packet.vlan } else { frame.stripped_vlan() };
             }
             None => {
-                (*event).source = Address([0; 16]);
-                (*event).destination = Address([0; 16]);
+                (*event).source = Address::NONE;
+                (*event).destination = Address::NONE;
                 (*event).source_port = 0;
                 (*event).destination_port = 0;
                 (*event).protocol = 0;

@@ -96,8 +96,7 @@ fn insert(key: &Address, role: u32, tunables: &Tunables) {
         (*fresh).since_boot_ns = bpf_ktime_get_boot_ns();
         (*fresh).report_packets =
             if tunables.report_packets == 0 { u64::MAX } else { u64::from(tunables.report_packets) };
-        (*fresh).report_port_bits =
-            if tunables.report_port_bits == 0 { u32::MAX } else { tunables.report_port_bits };
+        (*fresh).report_port_bits = if tunables.report_port_bits == 0 { u32::MAX } else { tunables.report_port_bits };
         (*fresh).role = role;
         &*fresh
     };

@@ -252,6 +252,7 @@ impl Deltas {
             udp: now.udp.saturating_sub(before.udp),
             icmp: now.icmp.saturating_sub(before.icmp),
             distinct_ports: ports,
+            port_map: now.ports,
         })
     }
 }
@@ -269,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    const SOURCE: Address = Address::v4([192, 0, 2, 7]);
+    const SOURCE: Address = Address::v4(u32::from_ne_bytes([192, 0, 2, 7]));
 
     fn counters(since_boot_ns: u64, packets: u64, ports: std::ops::Range<u16>) -> SourceCounters {
         let mut counters = SourceCounters { since_boot_ns, packets, bytes: packets * 60, ..Default::default() };

@@ -65,9 +65,8 @@ pub(super) fn prepare(dirs: &PinDirs) -> Result<(), XdpError> {
             return Err(refused("nothing of that kind is mounted there".to_owned()));
         }
         // SAFETY: NUL-terminated strings; the BPF file system takes no data.
-        let result = unsafe {
-            libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null())
-        };
+        let result =
+            unsafe { libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
         if result < 0 {
             return Err(refused(format!("mounting it failed: {}", io::Error::last_os_error())));
         }

@@ -63,8 +63,16 @@ impl InterfaceTable {
         Ok(())
     }
 
+    /// Watches one more interface, of which only the index is known.
+    pub(super) fn watch_index(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
+        self.set_role(ifindex, role)?;
+        self.watched.retain(|(watched, ..)| *watched != ifindex);
+        self.watched.push((ifindex, format!("#{ifindex}"), role));
+        Ok(())
+    }
+
     /// Sets a role; counters go on.
-    pub(super) fn set_role(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
+    fn set_role(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
         let bits = match role {
             Role::Wan => ROLE_WAN,
             Role::Lan => ROLE_LAN,

@@ -7,7 +7,9 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
     /// Not root, and without the capabilities.
-    #[error("loading eBPF programs needs CAP_BPF and CAP_NET_ADMIN, {missing} is missing: run as root, or by the systemd unit")]
+    #[error(
+        "loading eBPF programs needs CAP_BPF and CAP_NET_ADMIN, {missing} is missing: run as root, or by the systemd unit"
+    )]
     Privileges {
         /// Which.
         missing: &'static str,
@@ -75,7 +77,9 @@ pub enum XdpError {
         source: io::Error,
     },
     /// A pinned map is of another shape than this version's.
-    #[error("pinned map {path} has {what} {found}, this version needs {wanted}: end the bans with `qantra detach`, then start again")]
+    #[error(
+        "pinned map {path} has {what} {found}, this version needs {wanted}: end the bans with `qantra detach`, then start again"
+    )]
     Incompatible {
         /// The file.
         path: PathBuf,

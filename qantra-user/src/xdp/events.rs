@@ -74,7 +74,7 @@ impl SourceTable {
     pub(super) fn new(map: Map) -> Result<Self, XdpError> {
         let wrong = aya::maps::MapError::InvalidMapType { map_type: 0 };
         let Map::LruHashMap(map) = map else { return Err(XdpError::map(qantra_common::map::SOURCES)(wrong)) };
-        let zeroed = (Address([0; 16]), SourceCounters::new_zeroed());
+        let zeroed = (Address::NONE, SourceCounters::new_zeroed());
         Ok(Self { map, keys: vec![zeroed.0; BATCH], values: vec![zeroed.1; BATCH] })
     }
 
@@ -121,5 +121,5 @@ impl SourceTable {
 /// An address of a map key or event.
 #[must_use]
 pub fn ip_of(address: Address) -> IpAddr {
-    Ipv6Addr::from(address.0).to_canonical()
+    Ipv6Addr::from(address.bytes()).to_canonical()
 }

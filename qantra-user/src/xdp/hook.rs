@@ -175,8 +175,7 @@ fn pin_path(dirs: &PinDirs, name: &str, attach: Attach) -> PathBuf {
 
 /// Detaches links of interfaces that are no longer configured, and of rungs that were left for another.
 fn remove_others(dirs: &PinDirs, statuses: &[InterfaceStatus]) -> Result<(), XdpError> {
-    let kept: Vec<PathBuf> =
-        statuses.iter().map(|status| pin_path(dirs, &status.name, status.rung.attach())).collect();
+    let kept: Vec<PathBuf> = statuses.iter().map(|status| pin_path(dirs, &status.name, status.rung.attach())).collect();
     let failed = |source| XdpError::Pin { path: dirs.links.clone(), source };
     for entry in fs::read_dir(&dirs.links).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

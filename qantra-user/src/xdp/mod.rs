@@ -130,12 +130,12 @@ impl Kernel {
         self.object.try_frame(entry, frame)
     }
 
-    /// Sets the role of an interface by its index, as for one from the configuration.
+    /// Counts frames of an interface by its index, under the name `#INDEX`: for [`try_frame`](Self::try_frame).
     ///
     /// # Errors
     /// bpf(2) fails.
-    pub fn set_role(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
-        self.counters.set_role(ifindex, role)
+    pub fn watch_index(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
+        self.counters.watch_index(ifindex, role)
     }
 
     /// Detaches from every interface and removes every pin: bans end with it.

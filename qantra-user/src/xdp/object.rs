@@ -69,10 +69,8 @@ impl Object {
     /// TCX is what every kernel can load; the others may be refused, and the reason is kept for the hook ladder.
     fn load_programs(&mut self) -> Result<(), XdpError> {
         for name in [TC, XDP_FRAGS, XDP] {
-            let program = self
-                .ebpf
-                .program_mut(name)
-                .ok_or_else(|| XdpError::Foreign { path: self.path.clone(), what: name })?;
+            let program =
+                self.ebpf.program_mut(name).ok_or_else(|| XdpError::Foreign { path: self.path.clone(), what: name })?;
             let loaded = match program {
                 Program::Xdp(xdp) => xdp.load(),
                 Program::SchedClassifier(tc) => tc.load(),

@@ -7,10 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use aya::maps::{
-    Array, HashMap, LpmTrie, Map, MapData, MapError,
-    lpm_trie::Key,
-};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use qantra_common::{
@@ -208,12 +205,7 @@ const fn direction_of(bits: u32) -> Direction {
 }
 
 const fn hits_of(ban: &Ban) -> BanHits {
-    BanHits {
-        packets: ban.packets,
-        bytes: ban.bytes,
-        first_boot_ns: ban.first_boot_ns,
-        last_boot_ns: ban.last_boot_ns,
-    }
+    BanHits { packets: ban.packets, bytes: ban.bytes, first_boot_ns: ban.first_boot_ns, last_boot_ns: ban.last_boot_ns }
 }
 
 /// One of the four ban tables.

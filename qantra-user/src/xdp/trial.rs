@@ -34,8 +34,7 @@ impl Object {
             Entry::Tc => (TC, TC_ACT_SHOT),
         };
         let mut out = vec![0; frame.len() + 256];
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
         let result = match entry {
             Entry::Tc => self.tc().ok_or(ProgramError::NotLoaded).and_then(|program| program.test_run(options)),
             _ => self.xdp(name).ok_or(ProgramError::NotLoaded).and_then(|program| program.test_run(options)),
