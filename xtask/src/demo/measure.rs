@@ -81,12 +81,13 @@ fn row(
     requests: &[Reached],
 ) -> Result<Row> {
     let source = host(seen.attack.host)?.source();
-    let told = decisions
-        .iter()
-        .filter(|decision| covers(decision, source))
-        .min_by_key(|decision| decision["created_unix_ms"].as_u64())
-        .map(|decision| explain(lab, decision))
-        .transpose()?;
+    let of_source = || decisions.iter().filter(|decision| covers(decision, source));
+    let earliest = |decision: &&Value| decision["created_unix_ms"].as_u64();
+    // Single requests with an attack in them are refused, and the first of them only noted down: the finding that counts
+    // for detection may belong to an earlier decision than the one that bans.
+    let first = of_source().min_by_key(earliest).map(|decision| explain(lab, decision)).transpose()?;
+    let told = of_source().filter(|decision| decision["action"] == "block").min_by_key(earliest);
+    let told = told.map(|decision| explain(lab, decision)).transpose()?;
     let from_source: Vec<_> = requests.iter().filter(|request| is_from(request, source)).collect();
     let after = told.as_ref().map_or(0, |told| {
         let end_ms = told.finding_unix_ms as f64 + IN_FLIGHT_MS;
@@ -97,19 +98,17 @@ fn row(
         let waited_ns = told.first_drop_boot_ns.checked_sub(told.finding_boot_ns)?;
         Some(round(waited_ns as f64 / 1_000_000.0, 3))
     };
+    let class = told.as_ref().or(first.as_ref()).and_then(|told| told.class.clone());
     let dropped = told.as_ref().map_or(0, |told| told.packets);
     Ok(Row {
         name: seen.attack.name,
-        class: told.as_ref().and_then(|told| told.class.clone()),
-        detected_seconds: told.as_ref().and_then(detected),
+        class: class.clone(),
+        detected_seconds: first.as_ref().and_then(detected),
         drop_ms: told.as_ref().and_then(drop_ms),
         dropped_in_kernel: dropped,
         reached_origin: from_source.len() as u64,
         stopped: dropped > 0 && after == 0 && seen.shut_out,
-        class_fits: told
-            .as_ref()
-            .and_then(|told| told.class.as_deref())
-            .is_some_and(|class| seen.attack.classes.contains(&class)),
+        class_fits: class.is_some_and(|class| seen.attack.classes.contains(&class.as_str())),
         source,
         decision: told.map(|told| told.id),
         passed_packets: passed.get(&source).copied().unwrap_or(0),
@@ -136,7 +135,7 @@ fn decisions(lab: &Lab) -> Result<Vec<Value>> {
     list.as_array().cloned().context("`qantra decisions list -o json` is no list")
 }
 
-/// Whether a decision blocks this source. An IPv6 decision covers the attacker's whole network.
+/// Whether a decision is about this source, and no person's. An IPv6 decision covers the attacker's whole network.
 fn covers(decision: &Value, source: IpAddr) -> bool {
     let Some(scope) = decision["scope"].as_str() else { return false };
     let (address, prefix) = scope.split_once('/').unwrap_or((scope, ""));
@@ -149,7 +148,7 @@ fn covers(decision: &Value, source: IpAddr) -> bool {
     };
     let differing = bits(address) ^ bits(source);
     let is_same = address.is_ipv4() == source.is_ipv4() && differing.checked_shr(full - prefix).unwrap_or(0) == 0;
-    is_same && decision["action"] == "block" && decision["origin"] == "detector"
+    is_same && decision["origin"] == "detector"
 }
 
 fn explain(lab: &Lab, decision: &Value) -> Result<Told> {
@@ -197,18 +196,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decisions_are_matched_by_scope_action_and_origin() {
-        let decision =
-            |scope: &str, action: &str| serde_json::json!({"scope": scope, "action": action, "origin": "detector"});
+    fn decisions_are_matched_by_scope_and_origin() {
+        let decision = |scope: &str, origin: &str| serde_json::json!({"scope": scope, "origin": origin});
         let source: IpAddr = "198.51.100.11".parse().unwrap();
-        assert!(covers(&decision("198.51.100.11", "block"), source));
-        assert!(covers(&decision("198.51.100.0/24", "block"), source));
-        assert!(!covers(&decision("198.51.100.12", "block"), source));
-        assert!(!covers(&decision("198.51.100.11", "throttle"), source));
+        assert!(covers(&decision("198.51.100.11", "detector"), source));
+        assert!(covers(&decision("198.51.100.0/24", "detector"), source));
+        assert!(!covers(&decision("198.51.100.12", "detector"), source));
+        assert!(!covers(&decision("198.51.100.11", "cli"), source));
         let v6: IpAddr = "2001:db8:a:10::1".parse().unwrap();
-        assert!(covers(&decision("2001:db8:a:10::/64", "block"), v6));
-        assert!(!covers(&decision("2001:db8:a:11::/64", "block"), v6));
-        assert!(!covers(&decision("198.51.100.11", "block"), v6));
-        assert!(covers(&decision("0.0.0.0/0", "block"), source));
+        assert!(covers(&decision("2001:db8:a:10::/64", "detector"), v6));
+        assert!(!covers(&decision("2001:db8:a:11::/64", "detector"), v6));
+        assert!(!covers(&decision("198.51.100.11", "detector"), v6));
+        assert!(covers(&decision("0.0.0.0/0", "detector"), source));
     }
 }
