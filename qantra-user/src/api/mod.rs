@@ -22,9 +22,9 @@ pub use client::{Client, ClientError};
 pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
 pub use types::{
-    Allow, Allowed, CheckAnswer, Checked, DecisionList, DecisionState, DecisionView, Deleted, ErrorAnswer, Explanation,
-    Hits, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, Reloaded, Simulation,
-    SiteStatus, Status, TargetStatus, Which,
+    Allow, Allowed, CheckAnswer, DecisionList, DecisionState, DecisionView, Deleted, ErrorAnswer, Explanation, Hits,
+    InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, Reloaded, Simulation, SiteStatus,
+    Status, TargetStatus, Which,
 };
 
 /// The daemon, as the control socket sees it. Calls come from threads that may block.

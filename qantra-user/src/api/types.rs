@@ -1,6 +1,6 @@
 //! What goes over the control socket. `-o json` prints the same, so names stay as they are.
 
-use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -312,13 +312,6 @@ pub struct Allowed {
     /// What did not go as it should, one line each.
     #[serde(default)]
     pub warnings: Vec<String>,
-}
-
-/// Whether an address may be banned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checked {
-    /// The address.
-    pub address: IpAddr,
 }
 
 /// What is known of an address.

@@ -1,0 +1,62 @@
+//! `qantra config check|schema`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    error::CliError,
+    output::{Format, Output},
+};
+use crate::config::{self, Problem};
+
+/// Check the configuration, or print its JSON schema
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  qantra config check
+  qantra config check ./qantra.toml --json
+  qantra config schema > qantra.schema.json")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say what is wrong with the configuration: file, line, key, reason, what to do; exit code 2 when it is bad
+    Check {
+        /// The file [default: that of --config]
+        file: Option<PathBuf>,
+        /// Print the problems as JSON; the same as `-o json`
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON schema of the configuration, for editors
+    Schema,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    problems: &'a [Problem],
+}
+
+pub(super) fn run(args: &Args, path: &Path, output: &Output) -> Result<(), CliError> {
+    match &args.verb {
+        Verb::Schema => output.json(&config::json_schema()),
+        Verb::Check { file, json } => {
+            let path = file.as_deref().unwrap_or(path);
+            let is_json = *json || output.format == Format::Json;
+            match config::load(path) {
+                Ok(_) if is_json => output.json(&Report { ok: true, problems: &[] }),
+                Ok(_) => output.text(&format!("{} is fine", path.display())),
+                Err(errors) if is_json => {
+                    output.json(&Report { ok: false, problems: &errors.0 })?;
+                    Err(CliError::ConfigSaid)
+                }
+                Err(errors) => Err(errors.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Which daemon is meant, and asking it.
+
+use std::path::Path;
+
+use http::Method;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{CONFIG_PATH, Cli, error::CliError};
+use crate::{
+    api::Client,
+    config::{self, DaemonConfig},
+};
+
+/// A daemon to ask.
+pub(super) struct Daemon {
+    client: Client,
+}
+
+impl Daemon {
+    /// `--socket` or its variable, else what the configuration says. Without a configuration at the usual place the
+    /// usual socket is meant; one that was named must be there and be fine.
+    pub(super) fn find(cli: &Cli) -> Result<Self, CliError> {
+        if let Some(socket) = &cli.socket {
+            return Ok(Self { client: Client::new(socket.clone()) });
+        }
+        let socket = match config::load(&cli.config) {
+            Ok(config) => config.daemon.control_socket,
+            // Whoever may use the socket need not be able to read the configuration.
+            Err(_) if cli.config == Path::new(CONFIG_PATH) => DaemonConfig::default().control_socket,
+            Err(errors) => return Err(errors.into()),
+        };
+        Ok(Self { client: Client::new(socket) })
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        Ok(self.client.ask(Method::GET, path, None::<&()>)?)
+    }
+
+    pub(super) fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        Ok(self.client.ask(method, path, Some(body))?)
+    }
+}

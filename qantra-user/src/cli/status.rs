@@ -1,0 +1,122 @@
+//! `qantra status`: how the daemon is doing.
+
+use super::{
+    daemon::Daemon,
+    error::CliError,
+    output::{Format, Output, Tone, clean},
+    time,
+};
+use crate::{api::Status, config::Role};
+
+/// Show how the daemon is doing
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  qantra status
+  qantra status -o json | jq .warnings")]
+pub(super) struct Args {}
+
+pub(super) fn run(_args: &Args, daemon: &Daemon, output: &Output) -> Result<(), CliError> {
+    let status: Status = daemon.get("/v1/status")?;
+    match output.format {
+        Format::Json => output.json(&status),
+        Format::Raw => {
+            let rows = facts(&status).into_iter().map(|(name, value)| format!("{name}\t{}\n", clean(&value)));
+            output.text(&rows.collect::<String>())
+        }
+        Format::Human => output.text(&human(&status, *output)),
+    }
+}
+
+/// What fits on a line each.
+fn facts(status: &Status) -> Vec<(&'static str, String)> {
+    let decisions = &status.decisions;
+    let mut in_force =
+        format!("{} in force, {} prefixes dropped in the kernel", decisions.decisions, decisions.kernel_bans);
+    if decisions.simulated > 0 {
+        in_force.push_str(&format!(", {} simulated", decisions.simulated));
+    }
+    let store = &status.store;
+    let mut kept = format!("{} ({})", store.path.display(), time::bytes(store.bytes));
+    if store.lost > 0 {
+        kept.push_str(&format!(", {} writes lost", store.lost));
+    }
+    let mut facts = vec![
+        ("version", status.version.clone()),
+        ("running", format!("{} (pid {})", time::short(status.uptime_s), status.pid)),
+        ("config", status.config.display().to_string()),
+        ("simulation", if status.simulation { "on: nothing is enforced".into() } else { "off".into() }),
+        ("decisions", in_force),
+        ("protected", format!("{} prefixes, {} of them on the allowlist", decisions.protected, decisions.allowlist)),
+        ("store", kept),
+    ];
+    facts.extend(status.resident_bytes.map(|count| ("memory", time::bytes(count))));
+    facts
+}
+
+fn human(status: &Status, output: Output) -> String {
+    let rows: Vec<Vec<String>> = facts(status).into_iter().map(|(name, value)| vec![name.into(), value]).collect();
+    let mut text = output.table(&[], &rows);
+    let mut section = |heading: &[&str], rows: Vec<Vec<String>>| {
+        if !rows.is_empty() {
+            text.push('\n');
+            text.push_str(&output.table(heading, &rows));
+        }
+    };
+    let role = |role| if role == Role::Wan { "wan" } else { "lan" };
+    section(
+        &["INTERFACE", "SIDE", "HOOK", "NOTE"],
+        status
+            .interfaces
+            .iter()
+            .map(|iface| {
+                let hook = iface.hook.clone().unwrap_or_else(|| "none".into());
+                vec![iface.name.clone(), role(iface.role).into(), hook, iface.note.clone().unwrap_or_default()]
+            })
+            .collect(),
+    );
+    let listen = |tls| if tls { "https" } else { "http" };
+    section(
+        &["LISTENER", "SPEAKS"],
+        status.listeners.iter().map(|l| vec![l.address.to_string(), listen(l.tls).into()]).collect(),
+    );
+    let health = |healthy| match healthy {
+        Some(true) => "up",
+        Some(false) => "down",
+        None => "not checked",
+    };
+    let targets = status.sites.iter().flat_map(|site| {
+        site.targets.iter().map(move |target| {
+            let simulated = if site.simulation { "simulation" } else { "" };
+            vec![
+                site.name.clone(),
+                site.hosts.join(" "),
+                target.address.clone(),
+                health(target.healthy).into(),
+                simulated.into(),
+            ]
+        })
+    });
+    section(&["SITE", "HOSTS", "TARGET", "STATE", ""], targets.collect());
+    section(
+        &["MODEL", "NAME", "VERSION", "SCORED"],
+        status
+            .models
+            .models
+            .iter()
+            .map(|model| vec![model.role.clone(), model.name.clone(), model.version.clone(), model.scored.to_string()])
+            .collect(),
+    );
+    let problem = status.models.problem.iter().map(|problem| format!("models: {problem}"));
+    let failing = status.store.failing.iter().map(|why| format!("the store cannot be written: {why}"));
+    let aside =
+        status.store.set_aside.iter().map(|path| format!("a corrupt store was set aside as {}", path.display()));
+    let warnings: Vec<String> = status.warnings.iter().cloned().chain(problem).chain(failing).chain(aside).collect();
+    text.push('\n');
+    if warnings.is_empty() {
+        text.push_str(&output.tone("All well.\n", Tone::Good));
+    }
+    for warning in warnings {
+        text.push_str(&format!("{} {}\n", output.tone("warning:", Tone::Bad), clean(&warning)));
+    }
+    text
+}
