@@ -1,13 +1,269 @@
-//! `bench proxy`. Comes with its stage.
+//! Enters: nothing. Leaves: requests per second and 99th percentiles of bare nginx, bare Pingora, Qantra's proxy with a
+//! judge that lets all pass, and `qantra run` with everything on, each in front of the same nginx, asked by the same wrk,
+//! turn by turn. It must never count a run in which an answer was not 200, nor give one peer more than another.
 
-use anyhow::{Result, bail};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Report;
+use crate::{
+    process::{self, cargo, which},
+    progress::Step,
+    workspace::{self, Arch},
+};
 
-/// Measures.
+/// Turns; each peer has one run in each.
+const TURNS: usize = 7;
+/// One run of wrk, after a short one to warm up.
+const RUN: &str = "4s";
+const WARM_UP: &str = "1s";
+const CONNECTIONS: &str = "64";
+/// How long a server may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a browser asks for when somebody searches a shop: enough fields for the inspection to have work.
+const TARGET: &str = "/search?q=blue+running+shoes&page=2&sort=price_asc";
+const FIELDS: [&str; 5] = [
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
+    "Cookie: session=8f14e45fceea167a5a36dedd4bea2543; theme=dark",
+    "Referer: http://shop.example/search?q=shoes",
+];
+
+/// Builds the peers, starts them, measures them in turns.
 ///
 /// # Errors
-/// Always, until it is there.
+/// When a program is missing, a peer does not start, or an answer is not 200.
 pub(super) fn run() -> Result<Report> {
-    bail!("`cargo xtask bench proxy` is not in this tree yet")
+    let [nginx, wrk] = ["nginx", "wrk"].map(|program| {
+        which(program).with_context(|| format!("`{program}` is not installed; `cargo xtask setup` installs it"))
+    });
+    let (nginx, wrk) = (nginx?, wrk?);
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release", "-p", "qantra-user", "--bin", "qantra"]);
+    build.args(["--example", "bare_pingora", "--example", "proxy_alone"]);
+    process::quiet("Building Qantra and its peers (release)", &mut build)?;
+
+    let bench = Bench { folder: tempfile::tempdir()?, nginx, wrk };
+    let origin = bench.origin()?;
+    let peers = [
+        ("nginx", bench.nginx_proxy(origin.address)?),
+        ("pingora", bench.example("bare_pingora", origin.address)?),
+        ("proxy_alone", bench.example("proxy_alone", origin.address)?),
+        ("qantra", bench.qantra(origin.address)?),
+    ];
+    let mut measured: Vec<(Vec<f64>, Vec<f64>)> = vec![(Vec::new(), Vec::new()); peers.len()];
+    for turn in 1..=TURNS {
+        let step = Step::begin(format!("Measuring, turn {turn} of {TURNS}"));
+        for ((name, server), (rates, tails)) in peers.iter().zip(&mut measured) {
+            let (rate, tail_ms) = bench.measure(server.address).with_context(|| format!("measuring {name}"))?;
+            rates.push(rate);
+            tails.push(tail_ms);
+        }
+        step.done();
+    }
+    let mut report = Report::new("proxy");
+    for ((name, _), (rates, tails)) in peers.iter().zip(&measured) {
+        report.row(&format!("{name}_rps"), "requests/s", rates);
+        report.row(&format!("{name}_p99_ms"), "ms", tails);
+    }
+    report.ratio("qantra_vs_pingora", "qantra_rps", "pingora_rps");
+    report.ratio("qantra_vs_nginx", "qantra_rps", "nginx_rps");
+    report.ratio("proxy_alone_vs_pingora", "proxy_alone_rps", "pingora_rps");
+    Ok(report)
+}
+
+/// A server that ends with its guard.
+struct Server {
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    nginx: PathBuf,
+    wrk: PathBuf,
+}
+
+impl Bench {
+    fn origin(&self) -> Result<Server> {
+        let body = "x".repeat(512);
+        self.nginx("origin", |address| {
+            format!("server {{ listen {address}; location / {{ default_type text/html; return 200 \"{body}\"; }} }}")
+        })
+    }
+
+    fn nginx_proxy(&self, origin: SocketAddr) -> Result<Server> {
+        self.nginx("proxy", |address| {
+            format!(
+                "upstream origin {{ server {origin}; keepalive 256; keepalive_requests 100000000; }}\n\
+                 server {{ listen {address}; location / {{ proxy_pass http://origin; proxy_http_version 1.1; \
+                 proxy_set_header Connection \"\"; proxy_set_header Host $host; }} }}"
+            )
+        })
+    }
+
+    /// Debian's nginx with one worker and no access log.
+    fn nginx(&self, name: &str, servers: impl Fn(SocketAddr) -> String) -> Result<Server> {
+        let address = free_address()?;
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(&folder)?;
+        let shown = folder.display();
+        let config = format!(
+            "daemon off; master_process off; worker_processes 1; pid {shown}/nginx.pid; error_log stderr error;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 600s;\n\
+             client_body_temp_path {shown}/body; proxy_temp_path {shown}/temp; fastcgi_temp_path {shown}/fastcgi;\n\
+             uwsgi_temp_path {shown}/uwsgi; scgi_temp_path {shown}/scgi;\n{}\n}}\n",
+            servers(address)
+        );
+        let file = folder.join("nginx.conf");
+        fs::write(&file, config)?;
+        let on = if name == "origin" { Place::Beside } else { Place::Measured };
+        let mut command = pinned(&self.nginx, on);
+        command.arg("-p").arg(&folder).arg("-c").arg(&file);
+        start(command, address, name)
+    }
+
+    fn example(&self, name: &str, origin: SocketAddr) -> Result<Server> {
+        let address = free_address()?;
+        let program = workspace::target_dir().join("release/examples").join(name);
+        let mut command = pinned(&program, Place::Measured);
+        command.args([address.to_string(), origin.to_string()]);
+        start(command, address, name)
+    }
+
+    /// `qantra run` with models, behaviour detectors, store and metrics, as shipped; without interfaces, since its kernel
+    /// half has a bench of its own.
+    fn qantra(&self, origin: SocketAddr) -> Result<Server> {
+        let (address, metrics) = (free_address()?, free_address()?);
+        let folder = self.folder.path().join("qantra");
+        fs::create_dir_all(&folder)?;
+        let models = workspace::root().join("models");
+        let runtime = workspace::onnxruntime(Arch::host());
+        ensure!(
+            runtime.is_file() && models.join("manifest.toml").is_file(),
+            "`bench proxy` measures Qantra with its models on, and {} or {} is missing: run `cargo xtask setup`",
+            runtime.display(),
+            models.join("manifest.toml").display()
+        );
+        let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+        let config = format!(
+            "[daemon]\nstate_dir = {}\ncontrol_socket = {}\n[metrics]\nlisten = \"{metrics}\"\n\
+             [models]\ndir = {}\nruntime = {}\n[proxy]\nthreads = 1\n[[listen]]\naddress = \"{address}\"\n\
+             [[site]]\nname = \"shop\"\nhosts = [\"*\"]\n[[site.target]]\naddress = \"{origin}\"\n",
+            quoted(&folder.join("state")),
+            quoted(&folder.join("control.sock")),
+            quoted(&models),
+            quoted(&runtime),
+        );
+        let file = folder.join("qantra.toml");
+        fs::write(&file, config)?;
+        let mut command = pinned(&workspace::daemon(true, None), Place::Measured);
+        command.args(["run", "--config"]).arg(&file);
+        start(command, address, "qantra run")
+    }
+
+    /// Requests per second and the 99th percentile in milliseconds.
+    fn measure(&self, address: SocketAddr) -> Result<(f64, f64)> {
+        self.wrk(address, WARM_UP)?;
+        let text = self.wrk(address, RUN)?;
+        ensure!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "not every answer was 200:\n{text}");
+        let rate = value_after(&text, "Requests/sec:").and_then(|rate| rate.parse().ok());
+        let tail = value_after(&text, "99%").and_then(milliseconds);
+        rate.zip(tail).with_context(|| format!("wrk said what this task cannot read:\n{text}"))
+    }
+
+    fn wrk(&self, address: SocketAddr, duration: &str) -> Result<String> {
+        let mut command = pinned(&self.wrk, Place::Beside);
+        command.args(["-t1", "-c", CONNECTIONS, "-d", duration, "--latency", "-H", "Host: shop.example"]);
+        for field in FIELDS {
+            command.args(["-H", field]);
+        }
+        process::stdout(command.arg(format!("http://{address}{TARGET}")))
+    }
+}
+
+/// Where a process runs: what is measured has one processor to itself, load and origin have the others.
+#[derive(Clone, Copy)]
+enum Place {
+    Measured,
+    Beside,
+}
+
+fn pinned(program: &Path, place: Place) -> Command {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let Some(taskset) = which("taskset").filter(|_| cpus > 1) else { return Command::new(program) };
+    let list = match place {
+        Place::Measured => (cpus - 1).to_string(),
+        Place::Beside => format!("0-{}", cpus - 2),
+    };
+    let mut command = Command::new(taskset);
+    command.args(["-c", &list]).arg(program);
+    command
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn start(mut command: Command, address: SocketAddr, name: &str) -> Result<Server> {
+    let shown = process::line(&command);
+    // What a server has to say when it does not start is worth reading; what it logs otherwise is not measured.
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().with_context(|| format!("`{shown}`"))?;
+    let mut server = Server { address, child };
+    let until = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        if let Some(status) = server.child.try_wait()? {
+            bail!("{name} ended with {status} instead of serving: `{shown}`");
+        }
+        ensure!(Instant::now() < until, "{name} does not listen on {address}: `{shown}`");
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(server)
+}
+
+fn value_after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
+    let line = text.lines().map(str::trim).find(|line| line.starts_with(label))?;
+    line.strip_prefix(label)?.split_whitespace().next()
+}
+
+/// wrk writes `850.00us`, `1.23ms`, `1.02s`.
+fn milliseconds(text: &str) -> Option<f64> {
+    let units = [("us", 0.001), ("ms", 1.0), ("s", 1_000.0)];
+    units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRK: &str = "Running 1s test @ http://127.0.0.1:1/\n  Latency Distribution\n     50%  850.00us\n     99%    1.25ms\n\
+                       Requests/sec:  51700.42\nTransfer/sec:      1.00MB\n";
+
+    #[test]
+    fn wrk_is_read() {
+        assert_eq!(value_after(WRK, "Requests/sec:"), Some("51700.42"));
+        assert_eq!(value_after(WRK, "99%").and_then(milliseconds), Some(1.25));
+        assert_eq!(milliseconds("850.00us"), Some(0.85));
+        assert_eq!(milliseconds("1.02s"), Some(1_020.0));
+        assert_eq!(milliseconds("soon"), None);
+    }
 }
