@@ -74,9 +74,15 @@ impl Gateway {
     }
 }
 
-/// The daemon, as `cargo xtask build --release` leaves it.
+/// The daemon, as `cargo xtask build --release` leaves it, unless the environment names another, as it does for tests.
 pub(crate) fn binary() -> PathBuf {
-    workspace::daemon(true, None)
+    std::env::var_os("QANTRA_DAEMON").map_or_else(|| workspace::daemon(true, None), PathBuf::from)
+}
+
+/// The eBPF object, in the same way.
+fn object() -> PathBuf {
+    let built = || workspace::target_dir().join("bpf/qantra.bpf.o");
+    std::env::var_os("QANTRA_BPF_OBJECT").map_or_else(built, PathBuf::from)
 }
 
 /// The control socket of a lab's daemon.
@@ -105,7 +111,7 @@ fn render(lab: &Lab, shipped: &str) -> Result<String> {
     let path = |path: &Path| Value::from(path.display().to_string());
     set(&mut config, "daemon", "state_dir", path(&lab.dir().join("state")))?;
     set(&mut config, "daemon", "control_socket", path(&control_socket(lab)))?;
-    set(&mut config, "kernel", "object", path(&workspace::target_dir().join("bpf/qantra.bpf.o")))?;
+    set(&mut config, "kernel", "object", path(&object()))?;
     set(&mut config, "kernel", "pin_dir", path(&lab.dir().join("bpf/qantra")))?;
     set(&mut config, "models", "dir", path(&workspace::root().join("models")))?;
     set(&mut config, "models", "runtime", path(&workspace::onnxruntime(Arch::host())))?;
