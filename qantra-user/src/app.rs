@@ -1,22 +1,337 @@
-//! Enters: a checked configuration. Leaves: a running daemon. The only place that joins stages; it must hold no logic of
-//! its own.
+//! Enters: a checked configuration. Leaves: a running daemon, and nothing half-started when something is missing. The
+//! only place that joins stages: they meet here, and know each other by traits and nouns alone.
+//!
+//! Start order: what can fail for a reason that a person must mend comes first (ports, kernel half, store), threads
+//! come last. At the end it is the other way round: no new requests, running ones finish, then the store closes.
 
-use std::path::Path;
+mod actor;
+mod analysis;
+mod control;
+mod judge;
+mod privileges;
+mod signals;
+mod upkeep;
 
-use crate::config::Config;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
 
-/// The daemon could not start or go on.
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use actor::Actor;
+use analysis::Analysis;
+use control::Daemon;
+use judge::RequestJudge;
+use upkeep::Upkeep;
+
+pub use privileges::PrivilegeError;
+
+use crate::{
+    api::{self, ApiError, ControlSocket},
+    clock::Now,
+    collect::Collector,
+    config::{Config, Role},
+    decide::Policy,
+    enforce::{Enforcer, KernelPlane, PlaneError},
+    flow::{LocalNetworks, Observation},
+    metrics::{self, Metrics, ServeError},
+    model::{ModelError, Models},
+    proxy::{Bound, Proxy, ProxyCounters, ProxyError},
+    store::{Store, StoreError, Write},
+    xdp::{Kernel, XdpError},
+};
+
+/// Observations that wait for the analysis thread: about a second of a busy proxy, 6 MiB.
+const OBSERVATIONS_MAX: usize = 32_768;
+/// Decisions that the policy learns of at start, the newest ones.
+const REMEMBERED_MAX: u32 = 20_000;
+
+/// The daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each wraps the error of one stage, which says it all")]
 pub enum AppError {
-    /// The stages are not joined in this build.
-    #[error("this build does not join the stages")]
-    NotJoined,
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error(transparent)]
+    Kernel(#[from] XdpError),
+    #[error(transparent)]
+    Metrics(#[from] ServeError),
+    #[error("metrics cannot be declared: {0}")]
+    Declare(#[from] prometheus::Error),
+    #[error(transparent)]
+    Control(#[from] ApiError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the kernel's bans cannot be reconciled with the store: {0}")]
+    Reconcile(#[from] PlaneError),
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    #[error("cannot start a thread or its runtime: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
-/// Runs the daemon until it is told to end.
+/// Runs the daemon until SIGTERM or SIGINT; SIGHUP reloads the configuration from `path`.
 ///
 /// # Errors
-/// Something it needs is missing or taken; nothing is left half-started.
-pub fn run(_config: Config, _path: &Path, _bpf_log: bool) -> Result<(), AppError> {
-    Err(AppError::NotJoined)
+/// One line that says what is missing and what to do; then nothing of it runs, and bans that were pinned before go on.
+pub fn run(config: Config, path: &Path, bpf_log: bool) -> Result<(), AppError> {
+    let config = Arc::new(config);
+    let metrics = Arc::new(Metrics::new()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(8)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let doors = Doors::open(&config, &runtime)?;
+    let mut kernel = match config.interfaces.is_empty() {
+        true => None,
+        false => Some(Kernel::start(&config.kernel, &config.interfaces, bpf_log)?),
+    };
+    privileges::drop_to(&config.daemon.user)?;
+    let events = kernel.as_mut().and_then(Kernel::take_events);
+    let stages = Stages::join(&config, path, kernel, Arc::clone(&metrics))?;
+    stages.serve(doors, events, runtime)
+}
+
+/// What is bound before anything else: each port and socket that another process may hold.
+struct Doors {
+    proxy: Bound,
+    control: ControlSocket,
+    metrics: Option<tokio::net::TcpListener>,
+}
+
+impl Doors {
+    fn open(config: &Arc<Config>, runtime: &tokio::runtime::Runtime) -> Result<Self, AppError> {
+        let proxy = Proxy::bind(Arc::clone(config))?;
+        let control = ControlSocket::bind(&config.daemon.control_socket, config.daemon.control_group.as_deref())?;
+        let metrics = config.metrics.listen.map(|address| runtime.block_on(metrics::bind(address))).transpose()?;
+        Ok(Self { proxy, control, metrics })
+    }
+}
+
+/// Every stage, joined; nothing runs yet.
+struct Stages {
+    config: Arc<ArcSwap<Config>>,
+    path: PathBuf,
+    metrics: Arc<Metrics>,
+    kernel: Option<Arc<Mutex<Kernel>>>,
+    store: Arc<Store>,
+    enforcer: Arc<Enforcer>,
+    actor: Arc<Actor>,
+    models: Arc<ArcSwapOption<Models>>,
+    model_problem: Option<ModelError>,
+    observations: (Sender<Observation>, Receiver<Observation>),
+}
+
+impl Stages {
+    fn join(
+        config: &Arc<Config>,
+        path: &Path,
+        kernel: Option<Kernel>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, AppError> {
+        let now = Now::read();
+        let store = Arc::new(Store::open(&config.daemon.state_dir, &config.store, Arc::clone(&metrics))?);
+        let plane = kernel.as_ref().map(|kernel| kernel.plane() as Arc<dyn KernelPlane>);
+        let enforcer = Arc::new(Enforcer::new(plane, Arc::clone(&metrics), config.daemon.simulation));
+        let policy =
+            Policy::new(config.policy.clone(), simulated_sites(config), config.daemon.simulation, rand::random());
+        let actor = Actor::new(policy, Arc::clone(&enforcer), Arc::clone(&store), Arc::clone(&metrics));
+        enforcer.set_allowlist(store.allowlist(now.unix_ms)?, now)?;
+        upkeep::protect(config, &enforcer, &actor, now);
+        restore(&store, &enforcer, &actor, now)?;
+        if let Some(kernel) = &kernel {
+            for interface in kernel.status() {
+                metrics.kernel_hook.with_label_values(&[interface.name.as_str(), interface.rung.as_str()]).set(1);
+                tracing::info!(iface = %interface.name, hook = interface.rung.as_str(), adopted = interface.adopted, "attached");
+            }
+        }
+        let (models, model_problem) = load_models(config, &metrics);
+        Ok(Self {
+            config: Arc::new(ArcSwap::new(Arc::clone(config))),
+            path: path.to_owned(),
+            metrics,
+            kernel: kernel.map(|kernel| Arc::new(Mutex::new(kernel))),
+            store,
+            enforcer,
+            actor: Arc::new(actor),
+            models: Arc::new(ArcSwapOption::from_pointee(models)),
+            model_problem,
+            observations: bounded(OBSERVATIONS_MAX),
+        })
+    }
+
+    /// Starts every thread, waits for the word to stop, and ends them in order.
+    fn serve(
+        self,
+        doors: Doors,
+        events: Option<(crate::xdp::EventStream, crate::xdp::SourceTable)>,
+        runtime: tokio::runtime::Runtime,
+    ) -> Result<(), AppError> {
+        let (stop, stopped) = watch::channel(false);
+        let (observations, observed) = self.observations.clone();
+        let judge = RequestJudge::new(
+            Arc::clone(&self.enforcer),
+            Arc::clone(&self.actor),
+            Arc::clone(&self.config),
+            Arc::clone(&self.models),
+            observations.clone(),
+            Arc::clone(&self.metrics),
+        );
+        let counters = Arc::new(ProxyCounters::default());
+        let proxy = doors.proxy.with_judge(Arc::new(judge), Arc::clone(&counters));
+        let reload = proxy.reload_handle();
+        let window_ms = self.config.load().kernel.window_ms;
+        let collector = events
+            .map(|(events, sources)| Collector::spawn(events, sources, window_ms, observations, |_drop| {}))
+            .transpose()?;
+        let (upkeep_stop, upkeep) = self.start_upkeep(counters)?;
+        let analysis = self.start_analysis(observed)?;
+        let proxy_thread = std::thread::Builder::new().name("proxy".into()).spawn({
+            let stopped = stopped.clone();
+            move || proxy.run(stopped)
+        })?;
+        let daemon = Arc::new(Daemon::new(&self, reload));
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
+        signals::notify_ready();
+        let metrics = Arc::clone(&self.metrics);
+        let served = runtime.block_on(control_plane(doors.control, doors.metrics, Arc::clone(&daemon), metrics, stop));
+        signals::notify_stopping();
+        let proxied =
+            proxy_thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the proxy's thread panicked").into()));
+        drop(daemon);
+        drop(collector);
+        drop(upkeep_stop);
+        let Self { actor, store, observations, .. } = self;
+        drop(observations);
+        for thread in [analysis, upkeep] {
+            if thread.join().is_err() {
+                tracing::error!("a thread ended badly");
+            }
+        }
+        drop((actor, store));
+        proxied?;
+        served
+    }
+}
+
+impl Stages {
+    fn start_upkeep(&self, counters: Arc<ProxyCounters>) -> Result<(Sender<()>, JoinHandle<()>), AppError> {
+        let (stop, stopped) = bounded(0);
+        let upkeep = Upkeep {
+            actor: Arc::clone(&self.actor),
+            enforcer: Arc::clone(&self.enforcer),
+            store: Arc::clone(&self.store),
+            metrics: Arc::clone(&self.metrics),
+            config: Arc::clone(&self.config),
+            kernel: self.kernel.clone(),
+            counters,
+            stop: stopped,
+        };
+        Ok((stop, upkeep.start()?))
+    }
+
+    fn start_analysis(&self, observations: Receiver<Observation>) -> Result<JoinHandle<()>, AppError> {
+        let analysis = Analysis {
+            observations,
+            actor: Arc::clone(&self.actor),
+            metrics: Arc::clone(&self.metrics),
+            config: Arc::clone(&self.config),
+            local: local_networks(&self.config.load()),
+        };
+        Ok(analysis.start()?)
+    }
+}
+
+/// The control socket, the metrics listener and signals, until one of them says to stop.
+async fn control_plane(
+    control: ControlSocket,
+    metrics_listener: Option<tokio::net::TcpListener>,
+    daemon: Arc<Daemon>,
+    metrics: Arc<Metrics>,
+    stop: watch::Sender<bool>,
+) -> Result<(), AppError> {
+    let mut listeners = tokio::task::JoinSet::new();
+    let over = |mut stopped: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone, which is the end as well.
+        let _ = stopped.wait_for(|over| *over).await;
+    };
+    if let Some(listener) = metrics_listener {
+        listeners.spawn(metrics::serve(listener, metrics, over(stop.subscribe())));
+    }
+    listeners.spawn(api::serve(control, Arc::clone(&daemon) as Arc<dyn api::Control>, over(stop.subscribe())));
+    let ended = tokio::select! {
+        ended = signals::until_told_to_stop(&daemon) => ended,
+        Some(ended) = listeners.join_next() => ended.map_err(std::io::Error::other).flatten(),
+    };
+    let _ = stop.send(true);
+    listeners.shutdown().await;
+    Ok(ended?)
+}
+
+/// Brings back what was in force before: from the store, and from what the kernel still holds.
+fn restore(store: &Store, enforcer: &Enforcer, actor: &Actor, now: Now) -> Result<(), AppError> {
+    let running = store.running(now.unix_ms)?;
+    let running = running.into_iter().map(|stored| (stored.hits(), stored.decision));
+    let restored = enforcer.restore(running.map(|(hits, decision)| (decision, hits)).collect(), now)?;
+    for orphan in &restored.orphans {
+        store.record(Write::Decision(Arc::new(orphan.clone())));
+    }
+    let remembered = store.newest(REMEMBERED_MAX)?;
+    actor.with_policy(|policy| {
+        for stored in remembered.iter().rev() {
+            policy.remember(&stored.decision, now);
+        }
+    });
+    tracing::info!(
+        adopted = restored.adopted,
+        added = restored.added,
+        removed = restored.removed,
+        orphans = restored.orphans.len(),
+        "decisions restored"
+    );
+    Ok(())
+}
+
+/// Models that cannot be loaded are no reason not to start: rules and behaviour detectors go on.
+fn load_models(config: &Config, metrics: &Metrics) -> (Option<Models>, Option<ModelError>) {
+    if !config.models.enabled {
+        return (None, None);
+    }
+    match Models::load(&config.models, metrics) {
+        Ok(models) => {
+            for model in models.describe() {
+                metrics.model_info.with_label_values(&[model.name.as_str(), model.version.as_str()]).set(1);
+            }
+            (Some(models), None)
+        }
+        Err(error) => {
+            tracing::error!(%error, "going on without models");
+            metrics.fail_open("model").inc();
+            (None, Some(error))
+        }
+    }
+}
+
+fn simulated_sites(config: &Config) -> Vec<String> {
+    config.sites.iter().filter(|site| site.simulation).map(|site| site.name.clone()).collect()
+}
+
+/// The networks of LAN interfaces: there an IPv6 address is a device of its own.
+fn local_networks(config: &Config) -> LocalNetworks {
+    let is_lan = |name: &str| config.interfaces.iter().any(|i| i.role == Role::Lan && i.name == name);
+    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let network = |address: nix::ifaddrs::InterfaceAddress| {
+        let (own, mask) = (address.address?, address.netmask?);
+        let (own, mask) = (own.as_sockaddr_in6()?.ip(), mask.as_sockaddr_in6()?.ip());
+        IpNet::with_netmask(own.into(), mask.into()).ok().map(|net| net.trunc())
+    };
+    LocalNetworks::new(addresses.filter(|address| is_lan(&address.interface_name)).filter_map(network).collect())
 }

@@ -37,10 +37,8 @@ pub struct Metrics {
     answers: IntCounterVec,
     /// `qantra_protocol_violations_total{reason}`: requests refused for their form.
     pub protocol_violations: IntCounterVec,
-    /// `qantra_upstream_errors_total{site}`: requests that no target answered.
-    pub upstream_errors: IntCounterVec,
-    /// `qantra_connections_total`: connections the proxy accepted.
-    pub connections: IntCounter,
+    /// `qantra_proxy_events_total{event}`: what the proxy counts of itself.
+    pub proxy_events: IntCounterVec,
 
     /// `qantra_observations_total`: observations handed to the behaviour detectors.
     pub observations: IntCounter,
@@ -92,8 +90,6 @@ pub struct SiteMetrics {
     by_class: [IntCounter; 5],
     /// Duration of requests, seconds.
     pub seconds: Histogram,
-    /// Requests that no target answered.
-    pub upstream_errors: IntCounter,
 }
 
 impl SiteMetrics {
@@ -141,13 +137,7 @@ impl Metrics {
                 "Requests refused for their form.",
                 &["reason"],
             )?,
-            upstream_errors: counters(
-                r,
-                "qantra_upstream_errors_total",
-                "Requests that no target answered.",
-                &["site"],
-            )?,
-            connections: counter(r, "qantra_connections_total", "Connections the proxy accepted.")?,
+            proxy_events: counters(r, "qantra_proxy_events_total", "What the proxy counts of itself.", &["event"])?,
             observations: counter(r, "qantra_observations_total", "Observations handed to the behaviour detectors.")?,
             queue_dropped: counters(r, "qantra_queue_dropped_total", "What a full queue shed.", &["queue"])?,
             sources: gauge(r, "qantra_sources", "Sources in the flow table.")?,
@@ -235,7 +225,6 @@ impl Metrics {
         SiteMetrics {
             by_class: [class("1xx"), class("2xx"), class("3xx"), class("4xx"), class("5xx")],
             seconds: self.request_seconds.with_label_values(&[name]),
-            upstream_errors: self.upstream_errors.with_label_values(&[name]),
         }
     }
 

@@ -57,3 +57,29 @@ pub struct ProxyCounters {
     /// Reloads of certificates that failed; the old ones stay.
     pub certificate_failures: Counter,
 }
+
+impl ProxyCounters {
+    /// Every count by its name.
+    #[must_use]
+    pub fn totals(&self) -> [(&'static str, u64); 17] {
+        [
+            ("connections", self.connections.get()),
+            ("connections_shed", self.connections_shed.get()),
+            ("slow_heads", self.slow_heads.get()),
+            ("tls_failures", self.tls_failures.get()),
+            ("requests", self.requests.get()),
+            ("violations", self.violations.get()),
+            ("heads_too_large", self.heads_too_large.get()),
+            ("bodies_too_large", self.bodies_too_large.get()),
+            ("blocked", self.blocked.get()),
+            ("throttle_delays", self.throttle_delays.get()),
+            ("throttle_refusals", self.throttle_refusals.get()),
+            ("forwarded", self.forwarded.get()),
+            ("simulated", self.simulated.get()),
+            ("judge_late", self.judge_late.get()),
+            ("connect_failures", self.connect_failures.get()),
+            ("origin_failures", self.origin_failures.get()),
+            ("certificate_failures", self.certificate_failures.get()),
+        ]
+    }
+}

@@ -1,0 +1,112 @@
+//! Enters: observations from proxy and kernel. Leaves: findings, handed to the [`Actor`]. One thread owns the flow
+//! table and the detectors, so neither needs a lock. It must never wait for anything but observations.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::actor::Actor;
+use crate::{
+    clock::Now,
+    config::Config,
+    detect::{BehaviourDetectors, Finding},
+    flow::{LocalNetworks, Observation},
+    metrics::{Metrics, SiteMetrics},
+};
+
+/// How long observations gather before they are looked at. It saves a wake-up for each of them, and is what it adds to
+/// the way from an attack to its ban.
+const GATHER: Duration = Duration::from_millis(1);
+/// How long the thread sleeps when nothing comes.
+const IDLE: Duration = Duration::from_millis(250);
+/// Most observations looked at before the clock is read again and other duties are seen to.
+const BATCH_MAX: usize = 4_096;
+
+/// The analysis thread and what it owns.
+pub(super) struct Analysis {
+    pub(super) observations: Receiver<Observation>,
+    pub(super) actor: Arc<Actor>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Thresholds; another value is noticed within a batch.
+    pub(super) config: Arc<ArcSwap<Config>>,
+    pub(super) local: LocalNetworks,
+}
+
+impl Analysis {
+    /// Starts the thread. It ends when every sender of observations is gone.
+    pub(super) fn start(self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("analysis".into()).spawn(move || self.run())
+    }
+
+    fn run(self) {
+        let mut config = self.config.load_full();
+        let mut detectors = BehaviourDetectors::new(&config.detect, rand::random())
+            .with_sites(site_names(&config))
+            .with_local(self.local.clone());
+        let mut sites = SiteCounts::new(&config, &self.metrics);
+        let mut found = Vec::new();
+        let mut evicted = 0;
+        loop {
+            let first = match self.observations.recv_timeout(IDLE) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Some(first) = first {
+                std::thread::sleep(GATHER);
+                let now = Now::read();
+                let rest = self.observations.try_iter().take(BATCH_MAX);
+                let mut count = 0;
+                for observation in std::iter::once(first).chain(rest) {
+                    count += 1;
+                    sites.count(&observation);
+                    detectors.observe(&observation, now, &mut found);
+                    if !found.is_empty() {
+                        self.act(&mut found);
+                    }
+                }
+                self.metrics.observations.inc_by(count);
+            }
+            if !Arc::ptr_eq(&config, &self.config.load()) {
+                config = self.config.load_full();
+                detectors.reconfigure(&config.detect, site_names(&config));
+                sites = SiteCounts::new(&config, &self.metrics);
+            }
+            let stats = detectors.stats();
+            self.metrics.sources.set(stats.sources as i64);
+            self.metrics.sources_evicted.inc_by(stats.sources_evicted - evicted);
+            evicted = stats.sources_evicted;
+        }
+    }
+
+    fn act(&self, found: &mut Vec<Finding>) {
+        for finding in found.drain(..) {
+            self.actor.act(finding, Now::read());
+        }
+    }
+}
+
+/// Counts answered requests by site: here, so that the proxy's threads need not.
+struct SiteCounts {
+    by_index: Vec<SiteMetrics>,
+    unclaimed: SiteMetrics,
+}
+
+impl SiteCounts {
+    fn new(config: &Config, metrics: &Metrics) -> Self {
+        let by_index = config.sites.iter().map(|site| metrics.site(&site.name)).collect();
+        Self { by_index, unclaimed: metrics.site("-") }
+    }
+
+    fn count(&self, observation: &Observation) {
+        let Observation::Request(request) = observation else { return };
+        let site = request.site.and_then(|site| self.by_index.get(usize::from(site.0)));
+        site.unwrap_or(&self.unclaimed).request(request.status, f64::from(request.duration_ms) / 1_000.0);
+    }
+}
+
+/// The sites' names, in the order of their indices.
+pub(super) fn site_names(config: &Config) -> Vec<String> {
+    config.sites.iter().map(|site| site.name.clone()).collect()
+}

@@ -1,0 +1,233 @@
+//! Enters: what people ask of the daemon. Leaves: its state, and changes to it. Called on threads that may block; it
+//! must never hold a lock that the proxy's threads wait for.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+
+use super::{Stages, actor::Actor, simulated_sites, upkeep};
+use crate::{
+    api::{
+        Control, ControlError, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, Reloaded,
+        SiteStatus, Status, TargetStatus,
+    },
+    clock::Now,
+    config::{self, Config, ModelsConfig},
+    decide::{Decision, DecisionId},
+    enforce::{Applied, Ended, EnforceError, Enforcer},
+    metrics::{self, Metrics},
+    model::Models,
+    proxy::ReloadHandle,
+    store::Store,
+    xdp::Kernel,
+};
+
+/// The running daemon, as the control socket and signals see it.
+pub(super) struct Daemon {
+    started: Now,
+    path: PathBuf,
+    config: Arc<ArcSwap<Config>>,
+    metrics: Arc<Metrics>,
+    kernel: Option<Arc<Mutex<Kernel>>>,
+    store: Arc<Store>,
+    enforcer: Arc<Enforcer>,
+    actor: Arc<Actor>,
+    models: Arc<ArcSwapOption<Models>>,
+    model_problem: Mutex<Option<String>>,
+    proxy: ReloadHandle,
+    /// One change of configuration or models at a time.
+    changing: Mutex<()>,
+}
+
+impl Daemon {
+    pub(super) fn new(stages: &Stages, proxy: ReloadHandle) -> Self {
+        Self {
+            started: Now::read(),
+            path: stages.path.clone(),
+            config: Arc::clone(&stages.config),
+            metrics: Arc::clone(&stages.metrics),
+            kernel: stages.kernel.clone(),
+            store: Arc::clone(&stages.store),
+            enforcer: Arc::clone(&stages.enforcer),
+            actor: Arc::clone(&stages.actor),
+            models: Arc::clone(&stages.models),
+            model_problem: Mutex::new(stages.model_problem.as_ref().map(ToString::to_string)),
+            proxy,
+            changing: Mutex::new(()),
+        }
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        let Some(kernel) = &self.kernel else { return Vec::new() };
+        let kernel = kernel.lock();
+        let status = |interface: &crate::xdp::InterfaceStatus| InterfaceStatus {
+            name: interface.name.clone(),
+            role: interface.role,
+            hook: Some(interface.rung.as_str().to_owned()),
+            note: interface.why_not_higher.clone(),
+        };
+        kernel.status().iter().map(status).collect()
+    }
+
+    fn warnings(&self, config: &Config) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.enforcer.is_simulation() {
+            warnings.push("simulation is on: nothing is enforced; `qantra simulation off` ends it".to_owned());
+        }
+        if self.kernel.is_none() {
+            warnings.push("no [[interface]] is configured: the proxy enforces alone".to_owned());
+        }
+        if let Some(problem) = &*self.model_problem.lock() {
+            warnings.push(format!("models: {problem}"));
+        } else if !config.models.enabled {
+            warnings.push("models are off by `models.enabled`".to_owned());
+        }
+        if let Some(kernel) = &self.kernel {
+            match kernel.lock().losses() {
+                Ok(losses) if losses.events + losses.sources > 0 => warnings.push(format!(
+                    "the kernel half lost {} events and could not count {} packets' sources",
+                    losses.events, losses.sources
+                )),
+                Ok(_) => {}
+                Err(error) => warnings.push(format!("the kernel half cannot be read: {error}")),
+            }
+        }
+        warnings
+    }
+
+    fn swap_models(&self, config: &ModelsConfig) -> Result<(), ControlError> {
+        if !config.enabled {
+            self.models.store(None);
+            *self.model_problem.lock() = None;
+            return Ok(());
+        }
+        let models = Models::load(config, &self.metrics).map_err(|error| ControlError::Model(Box::new(error)))?;
+        for model in models.describe() {
+            self.metrics.model_info.with_label_values(&[model.name.as_str(), model.version.as_str()]).set(1);
+        }
+        self.models.store(Some(Arc::new(models)));
+        *self.model_problem.lock() = None;
+        Ok(())
+    }
+}
+
+impl Control for Daemon {
+    fn enforcer(&self) -> &Enforcer {
+        &self.enforcer
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn apply(&self, decision: Decision, now: Now) -> Result<Applied, EnforceError> {
+        self.actor.apply_manual(decision, now)
+    }
+
+    fn end(&self, id: DecisionId, now: Now) -> Option<Ended> {
+        self.actor.delete(id, now)
+    }
+
+    fn protection_changed(&self, now: Now) {
+        upkeep::protect(&self.config.load(), &self.enforcer, &self.actor, now);
+    }
+
+    fn status(&self) -> Status {
+        let config = self.config.load();
+        let target = |address: &str| TargetStatus { address: address.to_owned(), healthy: None };
+        let sites = config.sites.iter().map(|site| SiteStatus {
+            name: site.name.clone(),
+            hosts: site.hosts.clone(),
+            targets: site.targets.iter().map(|t| target(&t.address)).collect(),
+            simulation: site.simulation,
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: (Now::read().boot_ns - self.started.boot_ns) / 1_000_000_000,
+            config: self.path.clone(),
+            simulation: self.enforcer.is_simulation(),
+            interfaces: self.interfaces(),
+            listeners: config.listeners.iter().map(|l| ListenerStatus { address: l.address, tls: l.tls }).collect(),
+            sites: sites.collect(),
+            decisions: self.enforcer.summary(),
+            models: self.models(),
+            store: self.store.health(),
+            resident_bytes: metrics::resident_bytes(),
+            warnings: self.warnings(&config),
+        }
+    }
+
+    fn models(&self) -> ModelList {
+        let models = self.models.load();
+        let status = |entry: &crate::model::ManifestEntry| ModelStatus {
+            role: entry.role.as_str().to_owned(),
+            name: entry.name.clone(),
+            version: entry.version.clone(),
+            file: entry.file.clone(),
+            sha256: entry.sha256.clone(),
+            scored: self.metrics.model(&entry.name).scored.get(),
+        };
+        let entries = models.as_ref().map(|models| models.manifest.models.iter().map(status).collect());
+        ModelList { models: entries.unwrap_or_default(), problem: self.model_problem.lock().clone() }
+    }
+
+    fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError> {
+        let _alone = self.changing.lock();
+        let mut config = self.config.load().models.clone();
+        config.enabled = true;
+        if let Some(dir) = &request.dir {
+            config.dir.clone_from(dir);
+        }
+        self.swap_models(&config)?;
+        Ok(self.models())
+    }
+
+    fn set_simulation(&self, on: bool) {
+        self.actor.with_policy(|policy| policy.set_simulation(on));
+        self.enforcer.set_simulation(on);
+    }
+
+    fn reload(&self) -> Result<Reloaded, ControlError> {
+        let _alone = self.changing.lock();
+        let counted = |result: &str| self.metrics.reloads.with_label_values(&[result]).inc();
+        let fresh = config::load(&self.path).inspect_err(|_| counted("failed"))?;
+        let old = self.config.load_full();
+        let fresh = Arc::new(fresh);
+        if fresh.models != old.models {
+            self.swap_models(&fresh.models).inspect_err(|_| counted("failed"))?;
+        }
+        self.proxy.reload(Arc::clone(&fresh)).map_err(|error| {
+            counted("failed");
+            ControlError::Reload(Box::new(error))
+        })?;
+        self.actor.with_policy(|policy| policy.reconfigure(fresh.policy.clone(), simulated_sites(&fresh)));
+        if fresh.daemon.simulation != old.daemon.simulation {
+            self.set_simulation(fresh.daemon.simulation);
+        }
+        self.config.store(Arc::clone(&fresh));
+        upkeep::protect(&fresh, &self.enforcer, &self.actor, Now::read());
+        counted("done");
+        Ok(Reloaded { needs_restart: needs_restart(&old, &fresh) })
+    }
+}
+
+/// What was changed in the file and only a restart puts into effect.
+fn needs_restart(old: &Config, fresh: &Config) -> Vec<String> {
+    let same_but_simulation = Config {
+        daemon: config::DaemonConfig { simulation: old.daemon.simulation, ..fresh.daemon.clone() },
+        ..Config::default()
+    };
+    [
+        (old.daemon != same_but_simulation.daemon, "[daemon]"),
+        (old.kernel != fresh.kernel, "[kernel]"),
+        (old.interfaces != fresh.interfaces, "[[interface]]"),
+        (old.store != fresh.store, "[store]"),
+        (old.metrics != fresh.metrics, "[metrics]"),
+    ]
+    .into_iter()
+    .filter(|(changed, _)| *changed)
+    .map(|(_, section)| format!("{section} changed: restart the daemon for that"))
+    .collect()
+}

@@ -1,0 +1,149 @@
+//! Enters: requests, as the proxy's [`Judge`]. Leaves: what is to be done with each. It runs on the proxy's threads, so
+//! it must never wait, and on the usual path it neither allocates nor locks.
+
+use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::Sender;
+use prometheus::IntCounter;
+use tokio::sync::oneshot;
+
+use super::actor::Actor;
+use crate::{
+    clock::{self, Now},
+    config::Config,
+    decide::Standing,
+    detect::{RequestOrigin, RequestRef, from_violation},
+    enforce::Enforcer,
+    flow::Observation,
+    inspect::RequestView,
+    metrics::Metrics,
+    model::{Answer, Job, Models, Scratch},
+    proxy::{Judge, Judgement, Opinion, RequestContext},
+};
+
+/// How much of a path a finding keeps, in bytes.
+const PATH_BYTES_MAX: usize = 256;
+
+thread_local! {
+    /// Decoded fields and cached scores; one for each of the proxy's threads, so that nothing is shared or allocated.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
+}
+
+/// Joins the stages that a request passes.
+pub(super) struct RequestJudge {
+    enforcer: Arc<Enforcer>,
+    actor: Arc<Actor>,
+    config: Arc<ArcSwap<Config>>,
+    models: Arc<ArcSwapOption<Models>>,
+    observations: Sender<Observation>,
+    observations_shed: IntCounter,
+    fail_open: IntCounter,
+    metrics: Arc<Metrics>,
+}
+
+impl RequestJudge {
+    pub(super) fn new(
+        enforcer: Arc<Enforcer>,
+        actor: Arc<Actor>,
+        config: Arc<ArcSwap<Config>>,
+        models: Arc<ArcSwapOption<Models>>,
+        observations: Sender<Observation>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let observations_shed = metrics.queue_dropped("observations");
+        let fail_open = metrics.fail_open("model");
+        Self { enforcer, actor, config, models, observations, observations_shed, fail_open, metrics }
+    }
+
+    fn site_name(&self, context: &RequestContext<'_>) -> Option<String> {
+        let config = self.config.load();
+        config.sites.get(usize::from(context.site?.0)).map(|site| site.name.clone())
+    }
+
+    /// Asks the classifier about what the gate flagged: the rare path, so it may allocate.
+    fn ask_classifier(
+        &self,
+        models: &Models,
+        scratch: &mut Scratch,
+        request: &RequestView<'_>,
+        context: &RequestContext<'_>,
+    ) -> Opinion {
+        let deadline = Duration::from_millis(self.config.load().models.deadline_ms);
+        let (verdict, answer) = oneshot::channel();
+        let (actor, source, site) = (Arc::clone(&self.actor), context.client, self.site_name(context));
+        let request = request_ref(request, context);
+        let respond = move |answer: Answer| {
+            let judgement = match answer {
+                Answer::Pass => None,
+                Answer::Attack(attack) => {
+                    let now = Now::read();
+                    actor.act(attack.into_finding(now, source, site, request), now)
+                }
+            };
+            // The request may have gone on meanwhile; the finding stands all the same.
+            let _ = verdict.send(judgement.map_or(Judgement::Pass, Judgement::Act));
+        };
+        let job = Job {
+            fields: models.request.gate.flagged(scratch),
+            deadline_boot_ns: clock::boot_ns() + deadline.as_nanos() as u64,
+            answer: Box::new(respond),
+        };
+        match models.request.classifier.submit(job) {
+            Ok(()) => Opinion::Soon { answer, deadline },
+            Err(_) => {
+                self.fail_open.inc();
+                Opinion::Now(Judgement::Pass)
+            }
+        }
+    }
+}
+
+impl Judge for RequestJudge {
+    fn standing(&self, client: IpAddr) -> Option<Standing> {
+        let standing = self.enforcer.standing(client, clock::boot_ns())?;
+        self.metrics.answers(standing.action).inc();
+        Some(standing)
+    }
+
+    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> Opinion {
+        let models = self.models.load();
+        let Some(models) = models.as_ref() else {
+            self.fail_open.inc();
+            return Opinion::Now(Judgement::Pass);
+        };
+        SCRATCH.with_borrow_mut(|scratch| {
+            if models.request.gate.score(request, scratch).flagged {
+                self.ask_classifier(models, scratch, request, context)
+            } else {
+                Opinion::Now(Judgement::Pass)
+            }
+        })
+    }
+
+    fn protocol_violation(&self, context: &RequestContext<'_>, violation: &'static str) {
+        self.metrics.protocol_violations.with_label_values(&[violation]).inc();
+        let now = Now::read();
+        let site = self.site_name(context);
+        let origin = RequestOrigin {
+            source: context.client,
+            site: site.as_deref(),
+            request_id: context.request_id,
+            method: "",
+            path: "",
+        };
+        self.actor.act(from_violation(violation, &origin, now), now);
+    }
+
+    fn observe(&self, observation: Observation) {
+        if self.observations.try_send(observation).is_err() {
+            self.observations_shed.inc();
+        }
+    }
+}
+
+fn request_ref(request: &RequestView<'_>, context: &RequestContext<'_>) -> RequestRef {
+    let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let path = String::from_utf8_lossy(&path[..path.len().min(PATH_BYTES_MAX)]).into_owned();
+    RequestRef { id: context.request_id.to_owned(), method: request.method.as_str().to_owned(), path }
+}

@@ -1,0 +1,117 @@
+//! Enters: the passing of time. Leaves: ended decisions, counts read back from the kernel, a protected set that follows
+//! the box's addresses. Once a second on one thread of its own; it must never be needed for a ban to hold or to end.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::actor::Actor;
+use crate::{
+    clock::Now,
+    config::Config,
+    enforce::{Enforcer, ProtectedSet},
+    metrics::Metrics,
+    proxy::ProxyCounters,
+    store::{Store, Write},
+    xdp::{Kernel, Verdict},
+};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Every so many rounds the counts of bans are read back and stored.
+const READ_BACK_ROUNDS: u64 = 5;
+/// Every so many rounds the box's own addresses, gateways and resolvers are looked up again.
+const DISCOVER_ROUNDS: u64 = 10;
+
+/// What upkeep works on.
+pub(super) struct Upkeep {
+    pub(super) actor: Arc<Actor>,
+    pub(super) enforcer: Arc<Enforcer>,
+    pub(super) store: Arc<Store>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) config: Arc<ArcSwap<Config>>,
+    pub(super) kernel: Option<Arc<Mutex<Kernel>>>,
+    pub(super) counters: Arc<ProxyCounters>,
+    /// Ends the thread when its sender is gone.
+    pub(super) stop: Receiver<()>,
+}
+
+impl Upkeep {
+    pub(super) fn start(self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("upkeep".into()).spawn(move || self.run())
+    }
+
+    fn run(self) {
+        let mut seen = HashMap::new();
+        let mut events = HashMap::new();
+        for round in 1_u64.. {
+            if self.stop.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+            let now = Now::read();
+            self.actor.sweep(now);
+            self.count_verdicts(&mut seen);
+            self.count_proxy_events(&mut events);
+            if round % READ_BACK_ROUNDS == 0 {
+                self.read_back(now);
+            }
+            if round % DISCOVER_ROUNDS == 0 {
+                self.discover(now);
+            }
+        }
+        // The last word on what each ban stopped.
+        self.read_back(Now::read());
+    }
+
+    fn read_back(&self, now: Now) {
+        match self.enforcer.read_back() {
+            Ok(hits) if hits.is_empty() => {}
+            Ok(hits) => self.store.record(Write::Hits { hits, now }),
+            Err(error) => tracing::warn!(%error, "what bans stopped could not be read back"),
+        }
+    }
+
+    fn discover(&self, now: Now) {
+        protect(&self.config.load(), &self.enforcer, &self.actor, now);
+    }
+
+    /// Adds what the kernel counted since the last round: its counters only grow while the program is pinned.
+    fn count_verdicts(&self, seen: &mut HashMap<(String, &'static str), (u64, u64)>) {
+        let Some(kernel) = &self.kernel else { return };
+        let counts = match kernel.lock().verdicts() {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::warn!(%error, "the kernel's counters could not be read");
+                return;
+            }
+        };
+        for count in counts {
+            let (action, reason) = match count.verdict {
+                Verdict::Pass => ("pass", "none"),
+                Verdict::Drop(reason) => ("drop", reason.as_str()),
+            };
+            let labels = [count.interface.as_str(), action, reason];
+            let before = seen.entry((count.interface.clone(), reason)).or_default();
+            self.metrics.kernel_packets.with_label_values(&labels).inc_by(count.packets.saturating_sub(before.0));
+            self.metrics.kernel_bytes.with_label_values(&labels).inc_by(count.bytes.saturating_sub(before.1));
+            *before = (count.packets, count.bytes);
+        }
+    }
+
+    fn count_proxy_events(&self, seen: &mut HashMap<&'static str, u64>) {
+        for (event, total) in self.counters.totals() {
+            let before = seen.insert(event, total).unwrap_or(0);
+            self.metrics.proxy_events.with_label_values(&[event]).inc_by(total.saturating_sub(before));
+        }
+    }
+}
+
+/// Brings the protected set up to date on every plane.
+pub(super) fn protect(config: &Config, enforcer: &Enforcer, actor: &Actor, now: Now) {
+    if let Err(error) = enforcer.set_protected(ProtectedSet::discover(config), now) {
+        tracing::error!(%error, "the kernel's protected set is not up to date");
+    }
+    actor.with_policy(|policy| policy.set_protected(enforcer.protected_networks()));
+}
