@@ -3,5 +3,6 @@
 
 pub mod http;
 mod schema;
+pub mod source;
 
 pub use schema::Schema;
