@@ -1,0 +1,180 @@
+//! Enters: capture files, and what an origin observed of HTTP. Leaves: behaviour vectors as CSV, made by the same
+//! parser and flow code that serve. For training; it must never see live traffic.
+//!
+//! `source_vectors [--repeat N] [--label L] [--group G] [--pcap FILE]… [--http FILE]…`: one run, its packets and its
+//! requests joined by time and source. Prints `label,group,seconds` and the columns of the behaviour vector: one row
+//! for each source and second in which it was seen, fewer for long ones. `--schema` prints the schema's hash.
+
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
+use std::{collections::HashMap, fs, hash::BuildHasher, io::Write as _, net::IpAddr};
+
+use anyhow::{Context as _, Result, bail};
+use foldhash::quality::FixedState;
+use qantra_user::{
+    capture::{self, SourceCounter},
+    features::source::{self, COLUMNS},
+    flow::{ConnectionObservation, FlowTable, LocalNetworks, Observation, RequestObservation},
+};
+
+const TICK_MS: u64 = 1_000;
+/// A source gives a row each second at first, then one in ten seconds.
+const DENSE_ROWS: u32 = 20;
+const SPARSE_EVERY: u32 = 10;
+const ROWS_MAX: u32 = 120;
+
+#[derive(Debug, Default)]
+struct Options {
+    label: String,
+    group: String,
+    repeat: u64,
+    pcaps: Vec<String>,
+    https: Vec<String>,
+}
+
+/// One line of the origin's log.
+#[derive(Debug, serde::Deserialize)]
+struct Logged {
+    kind: String,
+    at_ms: u64,
+    source: IpAddr,
+    #[serde(default)]
+    status: u16,
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    answered_by_us: bool,
+    #[serde(default)]
+    account: Option<String>,
+    #[serde(default)]
+    is_login: bool,
+    #[serde(default)]
+    is_write: bool,
+    #[serde(default)]
+    request_bytes: u64,
+    #[serde(default)]
+    response_bytes: u64,
+}
+
+fn options() -> Result<Option<Options>> {
+    let mut options = Options { repeat: 1, label: "benign".into(), ..Options::default() };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        if name == "--schema" {
+            println!("{}", source::schema().hash());
+            return Ok(None);
+        }
+        let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--label" => options.label = value,
+            "--group" => options.group = value,
+            "--repeat" => options.repeat = value.parse()?,
+            "--pcap" => options.pcaps.push(value),
+            "--http" => options.https.push(value),
+            other => bail!("unknown option {other}"),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn requests(path: &str, out: &mut Vec<(u64, Observation)>) -> Result<()> {
+    let hasher = FixedState::with_seed(1);
+    for line in fs::read_to_string(path)?.lines() {
+        let seen: Logged = serde_json::from_str(line).with_context(|| path.to_owned())?;
+        let observation = match seen.kind.as_str() {
+            "connection" => Observation::Connection(ConnectionObservation { at_ms: seen.at_ms, source: seen.source }),
+            _ => Observation::Request(RequestObservation {
+                at_ms: seen.at_ms,
+                source: seen.source,
+                site: None,
+                is_write: seen.is_write,
+                answered_by_us: seen.answered_by_us,
+                status: seen.status,
+                path_hash: hasher.hash_one(&seen.path),
+                account_hash: seen.account.map(|account| hasher.hash_one(account)),
+                is_login: seen.is_login,
+                request_bytes: seen.request_bytes,
+                response_bytes: seen.response_bytes,
+                duration_ms: 1,
+            }),
+        };
+        out.push((seen.at_ms, observation));
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let Some(options) = options()? else { return Ok(()) };
+    let mut seen: Vec<(u64, Observation)> = Vec::new();
+    for path in &options.pcaps {
+        let mut counter = SourceCounter::new(1_000, 200, Vec::new());
+        let bytes = fs::read(path)?;
+        let read = capture::observations(&bytes, &mut counter, |o| seen.push((o.at_ms, Observation::Packets(o))));
+        // Captures of exotic links are part of the collections: they give no rows.
+        if let Err(error) = read {
+            tracing::debug!("{path}: {error}");
+        }
+    }
+    for path in &options.https {
+        requests(path, &mut seen)?;
+    }
+    seen.sort_by_key(|(at_ms, _)| *at_ms);
+    rows(&options, &seen)
+}
+
+/// Plays the observations, as often as asked for, and prints vectors at every tick.
+fn rows(options: &Options, seen: &[(u64, Observation)]) -> Result<()> {
+    let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return Ok(()) };
+    let length_ms = (last.0 - first.0).max(TICK_MS);
+    let mut table = FlowTable::<()>::new(FlowTable::<()>::LIMIT, LocalNetworks::default(), 1);
+    let mut printed: HashMap<IpAddr, u32> = HashMap::new();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    // A day after boot: no window is cut short by the clock's beginning.
+    let mut start_ms = 86_400_000;
+    let mut tick_ms = start_ms + TICK_MS;
+    for _ in 0..options.repeat {
+        for (at_ms, observation) in seen {
+            let at_ms = start_ms + (at_ms - first.0);
+            while tick_ms <= at_ms {
+                print(&mut out, options, &table, &mut printed, tick_ms)?;
+                // A long silence has nothing to print.
+                tick_ms = if at_ms - tick_ms > 2 * TICK_MS { at_ms } else { tick_ms + TICK_MS };
+            }
+            let (tracked, _) = table.source_of(observation, at_ms);
+            match observation {
+                Observation::Request(seen) => {
+                    tracked.flow.http.get_or_insert_default().request(at_ms, seen);
+                }
+                Observation::Connection(_) => tracked.flow.http.get_or_insert_default().connection(at_ms),
+                Observation::Packets(seen) => tracked.flow.packets.get_or_insert_default().packets(at_ms, seen),
+            }
+        }
+        start_ms += length_ms;
+    }
+    print(&mut out, options, &table, &mut printed, tick_ms)?;
+    Ok(out.flush()?)
+}
+
+fn print(
+    out: &mut impl std::io::Write,
+    options: &Options,
+    table: &FlowTable<()>,
+    printed: &mut HashMap<IpAddr, u32>,
+    tick_ms: u64,
+) -> Result<()> {
+    for tracked in table.iter().filter(|tracked| tracked.flow.last_ms + TICK_MS > tick_ms) {
+        let rows = printed.entry(tracked.flow.address).or_insert(0);
+        *rows += 1;
+        if *rows > DENSE_ROWS && (*rows % SPARSE_EVERY != 0 || *rows > DENSE_ROWS + ROWS_MAX * SPARSE_EVERY) {
+            continue;
+        }
+        write!(out, "{},{},{rows}", options.label, options.group)?;
+        let vector = source::vector(&tracked.flow, tick_ms);
+        debug_assert_eq!(vector.values.len(), COLUMNS.len());
+        for value in vector.values {
+            write!(out, ",{value}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
