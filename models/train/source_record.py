@@ -159,7 +159,10 @@ def record(out, name, label, split, command):
         time.sleep(0.7)
         tool = ["ip", "netns", "exec", pair.client, "timeout", "-k", "2", "45" if label == "benign" else str(RUN_S), *command]
         with open(out / f"{name}.log", "w") as output:
-            subprocess.run(tool, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
+            subprocess.run(
+                tool, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+                cwd=out / "work",
+            )
         time.sleep(0.3)
         dump.send_signal(signal.SIGINT)
         dump.communicate(timeout=5)

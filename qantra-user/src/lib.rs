@@ -18,7 +18,7 @@
 pub mod clock;
 pub mod config;
 
-pub mod capture;
+pub mod capture; // [pure]
 pub mod collect;
 pub mod decide; // [pure]
 pub mod detect; // [pure]

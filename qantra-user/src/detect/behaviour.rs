@@ -3,15 +3,16 @@
 use super::{
     Evidence, Finding, Measurement,
     episode::{Detector, Episodes, Line, confidence_of},
-    http, packets,
+    http, packets, source,
 };
 use crate::{
     clock::Now,
     config::{DetectConfig, Role, SiteIndex},
     flow::{
         AccountTable, ConnectionObservation, FlowTable, HOUR_MS, HttpFlow, LocalNetworks, LoginOutcome, Observation,
-        PacketFlow, PacketObservation, RequestMarks, RequestObservation, SourceFlow, Tracked,
+        PacketFlow, PacketObservation, RequestMarks, RequestObservation, SourceFlow, TEN_SECONDS_MS, Tracked,
     },
+    model::SourceClaim,
 };
 
 /// What a finding says that one could be wrong about: below the default policy's threshold.
@@ -97,6 +98,15 @@ impl BehaviourDetectors {
                 self.connection(observation, connection, connection.at_ms.min(now_ms), now, out);
             }
             Observation::Packets(seen) => self.packets(observation, seen, seen.at_ms.min(now_ms), now, out),
+        }
+    }
+
+    /// Makes a finding of what the source models claim, once per episode like every other.
+    pub fn claim(&mut self, claim: &SourceClaim, now: Now, out: &mut Vec<Finding>) {
+        // A source that made room in the meantime has no episode, and will be back if it goes on.
+        let Some(episodes) = self.flows.state_mut(claim.address) else { return };
+        if episodes.is_news(Detector::SourceModel, now.boot_ms(), TEN_SECONDS_MS, true) {
+            out.push(source::from_claim(claim, now));
         }
     }
 

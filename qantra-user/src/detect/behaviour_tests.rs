@@ -293,3 +293,30 @@ proptest! {
         prop_assert!(out.iter().all(|finding| (0.0..=1.0).contains(&finding.confidence)));
     }
 }
+
+#[test]
+fn claims_of_the_source_models_are_told_once() {
+    let mut detectors = BehaviourDetectors::new(&DetectConfig::default(), 42);
+    let (now, mut out) = (Now { boot_ns: 1_000_000_000_000, unix_ms: 1_000_000 }, Vec::new());
+    let claim = |class: &str| crate::model::SourceClaim {
+        address: CLIENT,
+        class: class.to_owned(),
+        confidence: 0.93,
+        anomaly: 0.7,
+        anomaly_threshold: 0.6,
+        weights: vec![("log_ports_10s", 0.4)],
+        model: "source_classifier".to_owned(),
+        version: "1".to_owned(),
+    };
+    detectors.claim(&claim("port_scan"), now, &mut out);
+    assert!(out.is_empty(), "of a source that nobody saw there is nothing to tell");
+    detectors.observe(&connection(), now, &mut out);
+    detectors.claim(&claim("port_scan"), now, &mut out);
+    detectors.claim(&claim("port_scan"), now, &mut out);
+    assert_eq!(out.len(), 1, "{out:#?}");
+    assert_eq!((out[0].class, out[0].detector.as_str()), (AttackClass::PortScan, "source_classifier"));
+    assert_eq!(out[0].evidence.weights[0].feature, "log_ports_10s");
+    let later = Now { boot_ns: now.boot_ns + 600_000_000_000, ..now };
+    detectors.claim(&claim("a class of tomorrow"), later, &mut out);
+    assert_eq!(out[1].class, AttackClass::Anomaly);
+}

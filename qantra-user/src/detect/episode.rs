@@ -19,10 +19,12 @@ pub enum Detector {
     SynFlood,
     UdpFlood,
     IcmpFlood,
+    /// The source models; its class is what they say.
+    SourceModel,
 }
 
 impl Detector {
-    const COUNT: usize = 10;
+    const COUNT: usize = 11;
 
     /// Its name in findings.
     #[must_use]
@@ -38,6 +40,7 @@ impl Detector {
             Self::SynFlood => "syn_flood",
             Self::UdpFlood => "udp_flood",
             Self::IcmpFlood => "icmp_flood",
+            Self::SourceModel => "source_model",
         }
     }
 
@@ -54,6 +57,7 @@ impl Detector {
             Self::SynFlood => AttackClass::SynFlood,
             Self::UdpFlood => AttackClass::UdpFlood,
             Self::IcmpFlood => AttackClass::IcmpFlood,
+            Self::SourceModel => AttackClass::Anomaly,
         }
     }
 
@@ -115,7 +119,7 @@ struct Episode {
     told_unsure: u32,
 }
 
-/// One source's running episodes. 120 bytes.
+/// One source's running episodes. 132 bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Episodes([Episode; Detector::COUNT]);
 

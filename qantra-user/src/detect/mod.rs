@@ -7,6 +7,7 @@ mod finding;
 mod http;
 mod packets;
 mod request;
+mod source;
 
 pub use behaviour::{BehaviourDetectors, DetectorStats};
 pub use episode::{Detector, Episodes};

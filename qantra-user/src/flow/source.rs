@@ -154,14 +154,16 @@ impl<S: Default> FlowTable<S> {
         self.sources.get(address.to_canonical()).or_else(|| self.sources.get(self.key(address, None)))
     }
 
+    /// What the user of the table keeps of an address, if the address is known.
+    pub fn state_mut(&mut self, address: IpAddr) -> Option<&mut S> {
+        let alone = address.to_canonical();
+        let key = if self.sources.get(alone).is_some() { alone } else { self.key(address, None) };
+        self.sources.get_mut(key).map(|tracked| &mut tracked.state)
+    }
+
     /// Every source, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Tracked<S>> {
         self.sources.iter().map(|(_, tracked)| tracked)
-    }
-
-    /// Every source, to be changed, in no order.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Tracked<S>> {
-        self.sources.values_mut()
     }
 
     /// How many sources are in the table.

@@ -7,12 +7,14 @@ mod error;
 mod gate;
 mod manifest;
 mod session;
+mod source;
 
 pub use classifier::{Answer, Classifier, ClassifierLimits, Core, Job, QueueFull, RequestAttack};
 pub use error::ModelError;
 pub use gate::{FlaggedField, GateScore, RequestGate, Scratch};
 pub use manifest::{Manifest, ManifestEntry, ModelRole};
 pub use session::{IdSession, MatrixSession, Runtime};
+pub use source::{SourceClaim, SourceModels, SourceScores};
 
 use crate::{config::ModelsConfig, features::http::http_schema, metrics::Metrics};
 

@@ -24,7 +24,7 @@ const fn pure(name: &'static str, may_import: &'static [&'static str]) -> Stage 
 }
 
 /// In the order of the data. `app`, `cli`, `lib` and `main` are not in it: they stand above the stages.
-const STAGES: [Stage; 16] = [
+const STAGES: [Stage; 17] = [
     stage("clock", &[]),
     // Thresholds and policies are written in the nouns of `detect` and `decide`.
     stage("config", &["clock", "decide", "detect"]),
@@ -32,6 +32,7 @@ const STAGES: [Stage; 16] = [
     // It implements the trait that `enforce` declares, and fills the Observations of `flow`.
     stage("xdp", &["clock", "config", "decide", "enforce", "flow", "metrics"]),
     stage("collect", &["clock", "config", "flow", "metrics", "xdp"]),
+    pure("capture", &["config", "flow"]),
     pure("flow", &["clock", "config", "inspect"]),
     pure("inspect", &["clock", "config"]),
     pure("features", &["clock", "config", "flow", "inspect"]),

@@ -1,0 +1,172 @@
+//! Enters: behaviour vectors of sources. Leaves: claims about the few that the isolation forest flags and the
+//! classifier is sure of, with the features that weighed most. It must never run where requests wait.
+
+use std::net::IpAddr;
+
+use super::{Manifest, ManifestEntry, MatrixSession, ModelError, ModelRole, Runtime};
+use crate::features::source::{COLUMNS, SOURCE_COLUMNS, SourceVector, schema};
+
+/// How many features a claim names.
+const WEIGHTS_MAX: usize = 5;
+/// What the classifier calls honest sources.
+const BENIGN: &str = "benign";
+
+/// What the models say of one source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceClaim {
+    /// The source.
+    pub address: IpAddr,
+    /// The class, as attack classes are written.
+    pub class: String,
+    /// The classifier's confidence, 0 to 1.
+    pub confidence: f32,
+    /// The isolation forest's score: 0.5 is average, 1 is utterly strange.
+    pub anomaly: f32,
+    /// The score from which the forest flags.
+    pub anomaly_threshold: f32,
+    /// Features by how much of the confidence is lost without them, heaviest first.
+    pub weights: Vec<(&'static str, f32)>,
+    /// Name of the classifier.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What came of a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SourceScores {
+    /// How many sources the forest flagged.
+    pub flagged: usize,
+    /// What the classifier is sure of among them.
+    pub claims: Vec<SourceClaim>,
+}
+
+/// The isolation forest and the classifier behind it.
+#[derive(Debug)]
+pub struct SourceModels {
+    forest: MatrixSession,
+    classifier: MatrixSession,
+    model: String,
+    version: String,
+    classes: Vec<String>,
+    flag: f32,
+    confidence: f32,
+}
+
+impl SourceModels {
+    /// Loads both models. `confidence` replaces the manifest's threshold of the classifier.
+    ///
+    /// # Errors
+    /// Any [`ModelError`]: an entry is missing, damaged, of another schema, or not what its role demands.
+    pub fn load(runtime: &Runtime, manifest: &Manifest, confidence: Option<f32>) -> Result<Self, ModelError> {
+        let (forest_entry, forest) = session(runtime, manifest, ModelRole::SourceForest)?;
+        let (entry, classifier) = session(runtime, manifest, ModelRole::SourceClassifier)?;
+        if entry.classes.len() < 2 || entry.classes.first().map(String::as_str) != Some(BENIGN) {
+            let reason = format!("classes are {:?}, expected `{BENIGN}` and at least one attack", entry.classes);
+            return Err(ModelError::Shape { model: entry.name.clone(), reason });
+        }
+        let mut models = Self {
+            forest,
+            classifier,
+            model: entry.name.clone(),
+            version: entry.version.clone(),
+            classes: entry.classes.clone(),
+            flag: forest_entry.threshold("flag")?,
+            confidence: match confidence {
+                Some(confidence) => confidence,
+                None => entry.threshold("confidence")?,
+            },
+        };
+        // A run on nothing shows at once whether the outputs are as wide as the manifest says.
+        let silence = [0.0; SOURCE_COLUMNS];
+        models.anomalies(&silence)?;
+        models.probabilities(&silence)?;
+        Ok(models)
+    }
+
+    /// Scores a batch. Costs some µs for each source, and a run of the classifier more for each claim.
+    ///
+    /// # Errors
+    /// [`ModelError::Onnx`] or [`ModelError::Shape`] when a model does not run.
+    pub fn score_batch(&mut self, vectors: &[SourceVector]) -> Result<SourceScores, ModelError> {
+        let rows: Vec<f32> = vectors.iter().flat_map(|vector| vector.values).collect();
+        let anomalies = self.anomalies(&rows)?;
+        let flagged: Vec<(&SourceVector, f32)> =
+            vectors.iter().zip(anomalies).filter(|(_, anomaly)| *anomaly >= self.flag).collect();
+        let rows: Vec<f32> = flagged.iter().flat_map(|(vector, _)| vector.values).collect();
+        let probabilities = self.probabilities(&rows)?;
+        let mut claims = Vec::new();
+        for ((vector, anomaly), row) in flagged.iter().zip(probabilities.chunks_exact(self.classes.len())) {
+            let likeliest = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            let Some((class, confidence)) = likeliest.filter(|(class, _)| *class > 0) else { continue };
+            if *confidence < self.confidence {
+                continue;
+            }
+            claims.push(SourceClaim {
+                address: vector.address,
+                class: self.classes[class].clone(),
+                confidence: *confidence,
+                anomaly: *anomaly,
+                anomaly_threshold: self.flag,
+                weights: self.weights(vector, class, *confidence)?,
+                model: self.model.clone(),
+                version: self.version.clone(),
+            });
+        }
+        Ok(SourceScores { flagged: flagged.len(), claims })
+    }
+
+    /// What the class's probability loses when a feature is as if nothing had happened, for each feature in turn.
+    fn weights(
+        &mut self,
+        vector: &SourceVector,
+        class: usize,
+        confidence: f32,
+    ) -> Result<Vec<(&'static str, f32)>, ModelError> {
+        let present: Vec<usize> = (0..SOURCE_COLUMNS).filter(|column| vector.values[*column] != 0.0).collect();
+        let mut rows = Vec::with_capacity(present.len() * SOURCE_COLUMNS);
+        for column in &present {
+            let mut without = vector.values;
+            without[*column] = 0.0;
+            rows.extend_from_slice(&without);
+        }
+        let probabilities = self.probabilities(&rows)?;
+        let without = probabilities.chunks_exact(self.classes.len()).map(|row| row[class]);
+        let mut weights: Vec<(&'static str, f32)> =
+            present.iter().zip(without).map(|(column, left)| (COLUMNS[*column], confidence - left)).collect();
+        weights.sort_by(|a, b| b.1.total_cmp(&a.1));
+        weights.truncate(WEIGHTS_MAX);
+        Ok(weights)
+    }
+
+    /// The forest's scores. Its model gives the exponent of `2^-(path length / average path length)` (Liu, Ting and
+    /// Zhou, 2008): a sum over one tree node is cheap, a power would be a node more.
+    fn anomalies(&mut self, rows: &[f32]) -> Result<Vec<f32>, ModelError> {
+        let exponents = self.forest.run(rows)?.swap_remove(0);
+        if exponents.len() * SOURCE_COLUMNS != rows.len() {
+            let reason = format!("{} scores for {} rows", exponents.len(), rows.len() / SOURCE_COLUMNS);
+            return Err(ModelError::Shape { model: "source_forest".into(), reason });
+        }
+        Ok(exponents.into_iter().map(f32::exp2).collect())
+    }
+
+    fn probabilities(&mut self, rows: &[f32]) -> Result<Vec<f32>, ModelError> {
+        let probabilities = self.classifier.run(rows)?.swap_remove(0);
+        let (count, classes) = (rows.len() / SOURCE_COLUMNS, self.classes.len());
+        if probabilities.len() != count * classes {
+            let reason = format!("{} numbers for {count} rows of {classes} classes", probabilities.len());
+            return Err(ModelError::Shape { model: self.model.clone(), reason });
+        }
+        Ok(probabilities)
+    }
+}
+
+fn session<'a>(
+    runtime: &Runtime,
+    manifest: &'a Manifest,
+    role: ModelRole,
+) -> Result<(&'a ManifestEntry, MatrixSession), ModelError> {
+    let entry = manifest.entry(role)?;
+    let bytes = manifest.file(entry, &schema().hash())?;
+    Ok((entry, MatrixSession::new(runtime, &entry.name, &bytes, SOURCE_COLUMNS)?))
+}
