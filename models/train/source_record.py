@@ -86,9 +86,9 @@ def runs(work):
         ("browser-2", "benign", "train", client("browser", 25, 2)),
         ("crawler", "benign", "train", client("crawler", 25)),
         ("api", "benign", "train", client("api", 25)),
-        ("office", "benign", "train", client("office", 30)),
+        ("office", "benign", "test", client("office", 30)),
         ("poller", "benign", "train", client("poller", 25)),
-        ("curl", "benign", "train", ["sh", "-c", f"for i in $(seq 60); do curl -s -o /dev/null http://{ORIGIN}/page/$i; sleep 0.2; done"]),
+        ("curl", "benign", "test", ["sh", "-c", f"for i in $(seq 60); do curl -s -o /dev/null http://{ORIGIN}/page/$i; sleep 0.2; done"]),
         ("ping", "benign", "train", ["ping", "-c", "20", ORIGIN]),
         (
             "wget", "benign", "test",

@@ -23,7 +23,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 
 VERSION = "1"
 SEED = 20261
@@ -184,17 +184,19 @@ def main():
     rng = np.random.default_rng(SEED)
     n = 6000
     balanced = np.concatenate([ndpi[rng.integers(len(ndpi), size=n)], honest[rng.integers(len(honest), size=n)]])
-    forest = IsolationForest(TREES, max_samples=SAMPLES, random_state=SEED).fit(balanced)
+    forest = IsolationForest(n_estimators=TREES, max_samples=SAMPLES, random_state=SEED).fit(balanced)
     forest_onnx = forest_to_onnx(forest, benign.shape[1])
     score = lambda x: np.exp2(run(forest_onnx, x)[:, 0])
     error = np.abs(score(held_out) + forest.score_samples(held_out)).max()
     print(f"isolation forest: largest difference from scikit-learn {error:.2g}")
-    flag = float(np.quantile(score(held_out), 0.95))
+    # One in twenty of Zeek's sources. Clients of a web site look strange beside those, so most of them are flagged
+    # too: for them the forest decides nothing, and the model card says so.
+    flag = float(np.quantile(score(zeek), 0.95))
 
     attacks = pick("train", False)
     x = np.concatenate([benign, *[x for _, _, x in attacks]])
     y = np.array([0] * len(benign) + [CLASSES.index(label) for label, _, part in attacks for _ in range(len(part))])
-    classifier = RandomForestClassifier(40, max_depth=10, min_samples_leaf=2, class_weight="balanced", random_state=SEED)
+    classifier = ExtraTreesClassifier(n_estimators=60, max_depth=12, min_samples_leaf=2, class_weight="balanced", random_state=SEED)
     classifier.fit(x, y)
     classifier_onnx = to_onnx(
         classifier, initial_types=[("x", FloatTensorType([None, x.shape[1]]))], options={id(classifier): {"zipmap": False}},
@@ -209,7 +211,8 @@ def main():
         """The most that any attack class gets of what the forest flags."""
         return np.where(score(x) >= flag, probability(x)[:, 1:].max(axis=1), 0)
 
-    confidence = float(min(0.97, max(0.8, np.quantile(worst(held_out), 0.999) + 0.05)))
+    confidence = float(min(0.95, max(0.6, worst(held_out).max() + 0.15)))
+    print(f"the most an honest source of the held-out part gets: {worst(held_out).max():.3f}")
     forest_measured = {
         "zeek_flagged": float((score(zeek) >= flag).mean()),
         "honest_test_flagged": float((score(honest_test) >= flag).mean()),

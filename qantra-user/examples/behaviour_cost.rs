@@ -1,12 +1,14 @@
-//! Enters: nothing. Leaves: what one observation costs the behaviour detectors, in ns, with a full table of sources.
+//! Enters: nothing, or a folder of models and ONNX Runtime. Leaves: what one observation costs the behaviour detectors,
+//! in ns, and what a source costs the source models.
 //!
-//! `cargo run --release --example behaviour_cost`
+//! `cargo run --release --example behaviour_cost [-- MODELS LIBONNXRUNTIME]`
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::{
     hash::BuildHasher,
     net::{IpAddr, Ipv4Addr},
+    path::Path,
     time::Instant,
 };
 
@@ -14,7 +16,9 @@ use qantra_user::{
     clock::Now,
     config::{DetectConfig, Role},
     detect::BehaviourDetectors,
+    features::source::{SourceVector, vector},
     flow::{Observation, PacketObservation, RequestObservation},
+    model::{Manifest, Runtime, SourceModels, SourceScores},
 };
 
 const ROUNDS: u64 = 1_000_000;
@@ -54,7 +58,57 @@ fn packets(n: u64, sources: u64) -> Observation {
     })
 }
 
-fn main() {
+/// Sources in one batch, as in one tick of a busy box.
+const BATCH: usize = 512;
+
+/// Half of the sources do what a client does, half of them scan ports.
+fn models(dir: &str, runtime: &str) -> anyhow::Result<()> {
+    let runtime = Runtime::load(Path::new(runtime))?;
+    let mut models = SourceModels::load(&runtime, &Manifest::read(Path::new(dir))?, None)?;
+    let mut detectors = BehaviourDetectors::new(&DetectConfig::default(), 7);
+    let (now, mut out) = (Now { boot_ns: 1_000_900_000_000, unix_ms: 0 }, Vec::new());
+    for n in 0..BATCH as u64 * 40 {
+        let source = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + (n % BATCH as u64) as u32));
+        let is_scan = n % 2 == 1;
+        let observation = match (packets(n, 1), request(n, 1, false)) {
+            (Observation::Packets(seen), _) if is_scan => {
+                let map = [u64::MAX, u64::MAX, u64::MAX, n];
+                Observation::Packets(PacketObservation {
+                    source,
+                    packets: 90,
+                    tcp_syn: 90,
+                    bytes: 5_400,
+                    port_map: map,
+                    ..seen
+                })
+            }
+            (_, Observation::Request(seen)) => Observation::Request(RequestObservation { source, ..seen }),
+            (other, _) => other,
+        };
+        detectors.observe(&observation, now, &mut out);
+    }
+    let vectors: Vec<SourceVector> = detectors.active_since(0).map(|flow| vector(flow, now.boot_ms())).collect();
+    for (name, batch) in [("batch of 512", vectors.as_slice()), ("single", &vectors[..1])] {
+        let (mut best_us, mut scores) = (f64::MAX, SourceScores::default());
+        for _ in 0..200 {
+            let start = Instant::now();
+            scores = models.score_batch(batch)?;
+            best_us = best_us.min(start.elapsed().as_nanos() as f64 / 1_000.0 / batch.len() as f64);
+        }
+        println!(
+            "source models, {name}: {best_us:.1} µs a source, {} flagged, {} claims",
+            scores.flagged,
+            scores.claims.len()
+        );
+    }
+    Ok(())
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [dir, runtime] = arguments.as_slice() {
+        return models(dir, runtime);
+    }
     let cases: [(&str, &dyn Fn(u64) -> Observation); 5] = [
         ("request, 500 sources", &|n| request(n, 500, false)),
         ("request, 20,000 sources", &|n| request(n, 20_000, false)),
@@ -76,4 +130,5 @@ fn main() {
         }
         println!("{name}: {best_ns:.0} ns, {} sources, {} findings", detectors.stats().sources, out.len());
     }
+    Ok(())
 }

@@ -162,7 +162,7 @@ fn print(
     printed: &mut HashMap<IpAddr, u32>,
     tick_ms: u64,
 ) -> Result<()> {
-    for tracked in table.iter().filter(|tracked| tracked.flow.last_ms + TICK_MS > tick_ms) {
+    for tracked in table.iter().filter(|tracked| tracked.flow.last_ms + TICK_MS >= tick_ms) {
         let rows = printed.entry(tracked.flow.address).or_insert(0);
         *rows += 1;
         if *rows > DENSE_ROWS && (*rows % SPARSE_EVERY != 0 || *rows > DENSE_ROWS + ROWS_MAX * SPARSE_EVERY) {
