@@ -79,7 +79,7 @@ impl SourceCounter {
 
 impl Running {
     fn new(source: Address, lan: &[IpNet], now_ms: u64) -> Self {
-        let source = IpAddr::V6(Ipv6Addr::from(source.0)).to_canonical();
+        let source = IpAddr::V6(Ipv6Addr::from(source.bytes())).to_canonical();
         let role = if lan.iter().any(|net| net.contains(&source)) { Role::Lan } else { Role::Wan };
         let counts = PacketObservation {
             at_ms: now_ms,
@@ -140,8 +140,8 @@ mod tests {
 
     fn knock(source: [u8; 4], port: u16) -> Packet {
         Packet {
-            source: Address::v4(source),
-            destination: Address::v4([192, 0, 2, 1]),
+            source: Address::v4(u32::from_ne_bytes(source)),
+            destination: Address::v4(u32::from_ne_bytes([192, 0, 2, 1])),
             vlan: 0,
             is_v6: false,
             protocol: 6,

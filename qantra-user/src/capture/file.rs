@@ -2,7 +2,7 @@
 //! believed: a broken record is an error or the end, never a panic.
 
 use qantra_common::Load;
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 /// The file cannot be read as a capture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +36,7 @@ pub struct Frame {
 
 /// What the file cut off is out of reach but counts for the lengths that headers claim.
 impl Load for Frame {
-    fn load<T: FromBytes + Immutable + KnownLayout + Unaligned + Copy>(&self, offset: usize) -> Option<T> {
+    fn load<T: FromBytes + Immutable + KnownLayout + Copy>(&self, offset: usize) -> Option<T> {
         self.bytes.as_slice().load(offset)
     }
 
