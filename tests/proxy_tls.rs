@@ -246,3 +246,87 @@ fn http2_shapes_that_would_smuggle_never_reach_the_origin() -> Result<()> {
     assert!(origin.received().iter().all(|request| !request.head.contains("hidden")));
     Ok(())
 }
+
+/// What became of a stream whose frames were written by hand.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Passed,
+    Refused,
+    Reset,
+    GoneAway,
+}
+
+/// Sends one request with these fields, as no HTTP/2 library would, and says what became of it.
+async fn raw_http2(mut stream: TlsStream<TcpStream>, fields: &[(&str, &str)], body: &[u8]) -> Result<Fate> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        // RFC 7541, section 6.2.2: literal field without indexing, new name, no Huffman code.
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len())?);
+            block.extend(text.bytes());
+        }
+    }
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| -> Vec<u8> {
+        let length = (payload.len() as u32).to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes.extend(frame(1, 4 | u8::from(body.is_empty()), 1, &block));
+    if !body.is_empty() {
+        bytes.extend(frame(0, 1, 1, body));
+    }
+    stream.write_all(&bytes).await?;
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).await.is_err() {
+            return Ok(Fate::GoneAway);
+        }
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await?;
+        match head[3] {
+            // The first field of an answer is its status; 0x88 is 200 (RFC 7541, appendix A).
+            1 if payload.first() == Some(&0x88) => return Ok(Fate::Passed),
+            1 => return Ok(Fate::Refused),
+            3 => return Ok(Fate::Reset),
+            7 => return Ok(Fate::GoneAway),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn http2_fields_that_belong_to_a_connection_never_reach_the_origin() -> Result<()> {
+    let (folder, origin) = (tempfile::tempdir()?, Origin::start("origin")?);
+    let (trust, files) = certify(folder.path(), "a", &["a.example"])?;
+    let proxy = Running::start(tls_config(&origin, vec![("a", &["a.example"], files)]))?;
+    let ask = |extra: &'static [(&'static str, &'static str)]| {
+        run(async {
+            let stream = connect(proxy.address(), "a.example", &trust, "h2").await?;
+            let own = [(":method", "POST"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
+            raw_http2(stream, &[&own, extra].concat(), b"GET /hidden HTTP/1.1\r\n\r\n").await
+        })
+    };
+    assert_eq!(ask(&[("x", "y")])?, Fate::Passed, "what is in order passes");
+    let seen = origin.received().len();
+    for extra in [
+        &[("transfer-encoding", "chunked")][..],
+        &[("connection", "keep-alive")],
+        &[("keep-alive", "timeout=5")],
+        &[("proxy-connection", "close")],
+        &[("upgrade", "websocket")],
+        &[("te", "gzip")],
+        &[("host", "b.example")],
+        &[("content-length", "5")],
+        &[("content-length", "23"), ("content-length", "24")],
+        &[("x", "a\r\nTransfer-Encoding: chunked")],
+        &[("x\r\ny", "z")],
+        &[("X-Upper", "y")],
+        &[(":path", "/second")],
+    ] {
+        assert_ne!(ask(extra)?, Fate::Passed, "{extra:?}");
+    }
+    assert_eq!(origin.received().len(), seen, "{:?}", origin.received());
+    Ok(())
+}

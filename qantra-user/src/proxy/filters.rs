@@ -99,7 +99,8 @@ impl Filters {
             ctx.started_ns = clock::boot_ns();
             ctx.head_bytes = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
             ctx.conn = Some(Arc::clone(conn));
-            let facts = head::check_http2(&request.method, &request.headers, ctx.live.head)?;
+            let authority = request.uri.authority().map(|authority| authority.as_str());
+            let facts = head::check_http2(&request.method, authority, &request.headers, ctx.live.head)?;
             ctx.underscored = facts.underscored;
         } else {
             let (started_ns, bytes, facts) = conn.noted_head();
@@ -304,7 +305,7 @@ impl ProxyHttp for Filters {
         if let Some(target) = head::origin_form(session.req_header().raw_path()).map(Bytes::copy_from_slice) {
             session.req_header_mut().set_raw_path(&target)?;
         }
-        let patience = if session.is_upgrade_req() { UPGRADED_SILENCE } else { ctx.live.client_body_timeout };
+        let patience = if is_tunnel(session) { UPGRADED_SILENCE } else { ctx.live.client_body_timeout };
         session.set_read_timeout(Some(patience));
         session.set_write_timeout(Some(patience));
         if let Some(standing) = self.shared.judge.standing(ctx.client)
@@ -361,7 +362,7 @@ impl ProxyHttp for Filters {
         };
         ctx.tries += 1;
         let mut peer = Box::new(target.peer.clone());
-        if session.is_upgrade_req() {
+        if is_tunnel(session) {
             peer.options.read_timeout = Some(UPGRADED_SILENCE);
         }
         Ok(peer)
@@ -520,4 +521,13 @@ fn split_query(target: &[u8]) -> (&[u8], &[u8]) {
 /// Two-way streams: waiting for the body's end would wait for an answer that waits for us.
 fn is_grpc(request: &RequestHeader) -> bool {
     request.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// A WebSocket about to open. With a body it is an ordinary request, whatever it says it wants to become: the patience
+/// that silent sockets are given is no present for slow bodies.
+fn is_tunnel(session: &mut Session) -> bool {
+    let wants = session.req_header().headers.get(header::UPGRADE);
+    wants.is_some_and(|wants| wants.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && session.is_upgrade_req()
+        && session.is_body_empty()
 }

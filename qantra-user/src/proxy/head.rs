@@ -76,7 +76,12 @@ pub(super) fn check_http1(head: &[u8], limits: HeadLimits) -> Result<HeadFacts, 
 ///
 /// # Errors
 /// [`Refusal`], with the shape it was refused for.
-pub(super) fn check_http2(method: &Method, fields: &HeaderMap, limits: HeadLimits) -> Result<HeadFacts, Refusal> {
+pub(super) fn check_http2(
+    method: &Method,
+    authority: Option<&str>,
+    fields: &HeaderMap,
+    limits: HeadLimits,
+) -> Result<HeadFacts, Refusal> {
     if *method == Method::CONNECT {
         return Err(Refusal::Method);
     }
@@ -91,6 +96,11 @@ pub(super) fn check_http2(method: &Method, fields: &HeaderMap, limits: HeadLimit
     }
     if fields.get_all(http::header::HOST).iter().count() > 1 {
         return Err(Refusal::Violation("more than one Host"));
+    }
+    if let (Some(host), Some(authority)) = (fields.get(http::header::HOST), authority)
+        && !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
+    {
+        return Err(Refusal::Violation("authority and Host name different hosts"));
     }
     let lengths = fields.get_all(http::header::CONTENT_LENGTH);
     if lengths.iter().count() > 1 || lengths.iter().any(|length| !is_length(length.as_bytes())) {
@@ -384,12 +394,14 @@ mod tests {
     fn http2_heads_carry_no_connection_fields() {
         let mut fields = HeaderMap::new();
         fields.insert("te", http::HeaderValue::from_static("trailers"));
-        assert!(check_http2(&Method::GET, &fields, LIMITS).is_ok());
+        let check = |fields: &HeaderMap| check_http2(&Method::GET, Some("a"), fields, LIMITS);
+        assert!(check(&fields).is_ok());
+        fields.insert("host", http::HeaderValue::from_static("b"));
+        assert_eq!(check(&fields), Err(Refusal::Violation("authority and Host name different hosts")));
+        fields.insert("host", http::HeaderValue::from_static("A"));
+        assert!(check(&fields).is_ok());
         fields.insert("connection", http::HeaderValue::from_static("close"));
-        assert_eq!(
-            check_http2(&Method::GET, &fields, LIMITS),
-            Err(Refusal::Violation("connection-specific field in HTTP/2"))
-        );
+        assert_eq!(check(&fields), Err(Refusal::Violation("connection-specific field in HTTP/2")));
     }
 
     proptest::proptest! {
