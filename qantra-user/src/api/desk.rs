@@ -28,6 +28,10 @@ const DURATION_S_MAX: u64 = 100 * 365 * 86_400;
 /// Decisions in force, or with `all` the ended ones that the store remembers as well; of an address only those that
 /// cover it.
 pub(super) fn list(control: &dyn Control, all: bool, address: Option<IpAddr>) -> Result<DecisionList, ControlError> {
+    // People look at counts to see whether a ban works: they want those of now.
+    if let Err(error) = control.enforcer().read_back() {
+        tracing::warn!(%error, "what bans stopped could not be read back");
+    }
     let covers = |scope: &Scope| address.is_none_or(|address| scope.0.contains(&address.to_canonical()));
     let mut decisions: Vec<DecisionView> = control
         .enforcer()

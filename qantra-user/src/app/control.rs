@@ -78,9 +78,7 @@ impl Daemon {
         if self.kernel.is_none() {
             warnings.push("no [[interface]] is configured: the proxy enforces alone".to_owned());
         }
-        if let Some(problem) = &*self.model_problem.lock() {
-            warnings.push(format!("models: {problem}"));
-        } else if !config.models.enabled {
+        if !config.models.enabled {
             warnings.push("models are off by `models.enabled`".to_owned());
         }
         if let Some(kernel) = &self.kernel {

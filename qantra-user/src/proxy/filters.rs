@@ -411,6 +411,8 @@ impl ProxyHttp for Filters {
         if response.status.is_informational() {
             return Ok(());
         }
+        // A proxy speaks for itself (RFC 9110, 6.2): an origin's HTTP/1.0 is not the client's business.
+        response.set_version(Version::HTTP_11);
         let over_tls = ctx.conn.as_ref().is_some_and(|conn| conn.tls);
         match ctx.site() {
             Some(site) => site.hardening.apply(response, over_tls),
