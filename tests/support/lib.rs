@@ -1,6 +1,7 @@
 //! Enters: what a test wants to stand on. Leaves: real servers, clients and networks. It must never stand in for what
 //! is tested.
 
+pub mod binary;
 pub mod kernel;
 pub mod netns;
 pub mod packet;

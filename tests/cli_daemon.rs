@@ -1,0 +1,284 @@
+//! The real binary against a real control socket, enforcer and store. Of the daemon only the proxy, the kernel half and
+//! the models are missing: their answers are fixed.
+#![expect(clippy::unwrap_used, reason = "a failure of a test's own step ends the test")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use qantra_tests::binary::{command, transcript};
+use qantra_user::{
+    api::{Control, ControlError, ControlSocket, LoadModels, ModelList, Reloaded, Status},
+    clock::Now,
+    config::{Config, StoreConfig, parse_net},
+    decide::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing},
+    detect::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity, Weight},
+    enforce::{Applied, EndReason, Ended, EnforceError, Enforcer, ProtectedSet},
+    metrics::Metrics,
+    store::{Store, Write},
+};
+
+struct Desk {
+    enforcer: Enforcer,
+    store: Store,
+}
+
+impl Control for Desk {
+    fn enforcer(&self) -> &Enforcer {
+        &self.enforcer
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn apply(&self, decision: Decision, now: Now) -> Result<Applied, EnforceError> {
+        self.enforcer.apply(decision, now)
+    }
+
+    fn end(&self, id: DecisionId, now: Now) -> Option<Ended> {
+        self.enforcer.end(id, EndReason::Deleted, now)
+    }
+
+    fn protection_changed(&self, _now: Now) {}
+
+    fn status(&self) -> Status {
+        Status {
+            version: "0.0.0".into(),
+            pid: 1,
+            uptime_s: 3_661,
+            config: "/etc/qantra/qantra.toml".into(),
+            simulation: self.enforcer.is_simulation(),
+            decisions: self.enforcer.summary(),
+            warnings: vec!["eth0 stands on TCX: its driver has no native XDP".into()],
+            ..Status::default()
+        }
+    }
+
+    fn models(&self) -> ModelList {
+        ModelList { models: Vec::new(), problem: Some("models.enabled is off".into()) }
+    }
+
+    fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError> {
+        let dir = request.dir.clone().unwrap_or_default().join("manifest.toml");
+        std::fs::read(&dir).map(|_| ModelList::default()).map_err(|error| ControlError::Model(error.into()))
+    }
+
+    fn set_simulation(&self, on: bool) {
+        self.enforcer.set_simulation(on);
+    }
+
+    fn reload(&self) -> Result<Reloaded, ControlError> {
+        Ok(Reloaded { needs_restart: vec!["daemon.state_dir".into()] })
+    }
+}
+
+/// A daemon's control socket, served until this value goes.
+struct Daemon {
+    dir: tempfile::TempDir,
+    desk: Arc<Desk>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// As the daemon does: what the store knows is put back in force.
+    fn start_in(dir: tempfile::TempDir) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let store = Store::open(dir.path(), &StoreConfig::default(), Arc::clone(&metrics)).unwrap();
+        let enforcer = Enforcer::new(None, metrics, false);
+        let now = Now::read();
+        let mut config = Config::default();
+        config.protect.networks = vec![parse_net("192.0.2.1").unwrap()];
+        enforcer.set_protected(ProtectedSet::from_config(&config), now).unwrap();
+        enforcer.set_allowlist(store.allowlist(now.unix_ms).unwrap(), now).unwrap();
+        let running = store.running(now.unix_ms).unwrap();
+        enforcer.restore(running.into_iter().map(|kept| (kept.decision.clone(), kept.hits())).collect(), now).unwrap();
+        let desk = Arc::new(Desk { enforcer, store });
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let socket = ControlSocket::bind(&socket_in(dir.path()), None).unwrap();
+        runtime.spawn(qantra_user::api::serve(socket, desk.clone(), std::future::pending()));
+        Self { dir, desk, runtime: Some(runtime) }
+    }
+
+    fn restart(mut self) -> Self {
+        self.runtime.take().unwrap().shutdown_timeout(std::time::Duration::from_secs(10));
+        let Self { dir, desk, .. } = self;
+        drop(Arc::into_inner(desk));
+        Self::start_in(dir)
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let socket = socket_in(self.dir.path());
+        transcript(&command(arguments).env("QANTRA_CONTROL_SOCKET", socket).output().unwrap())
+    }
+
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let socket = socket_in(self.dir.path());
+        let output = command(arguments).args(["-o", "json"]).env("QANTRA_CONTROL_SOCKET", socket).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| unreadable(&transcript(&output)))
+    }
+
+    fn standing(&self, address: &str) -> Option<Standing> {
+        self.desk.enforcer.standing(address.parse().unwrap(), Now::read().boot_ns)
+    }
+}
+
+#[expect(clippy::panic, reason = "says what was printed in place of JSON")]
+fn unreadable(text: &str) -> serde_json::Value {
+    panic!("not JSON: {text}")
+}
+
+fn socket_in(dir: &Path) -> PathBuf {
+    dir.join("control.sock")
+}
+
+const THERE_IS_NO_KERNEL: &str = "warning: there is no kernel half: the proxy enforces it alone\n";
+
+#[test]
+fn a_ban_is_added_listed_explained_and_deleted() {
+    let daemon = Daemon::start();
+    let added =
+        daemon.run(&["decisions", "add", "--ip", "203.0.113.7", "--duration", "4h", "--reason", "scans our ports"]);
+    let id = added.split("decision ").nth(1).and_then(|rest| rest.get(..13)).unwrap().to_owned();
+    assert_eq!(
+        added,
+        format!("exit code 0\n--- stdout\n203.0.113.7 blocked for 4h: decision {id}\n--- stderr\n{THERE_IS_NO_KERNEL}")
+    );
+    assert_eq!(daemon.standing("203.0.113.7").unwrap().action, Action::Block);
+
+    let list = daemon.json(&["decisions", "list"]);
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!((&list[0]["scope"], &list[0]["requests"]), (&"203.0.113.7/32".into(), &1.into()));
+    let raw = daemon.run(&["decisions", "list", "--ip", "203.0.113.7", "-o", "raw"]);
+    assert!(raw.contains(&format!("{id}\t203.0.113.7\tblock\t-\tcli\tactive\t")), "{raw}");
+    assert!(daemon.run(&["decisions", "list", "--ip", "203.0.113.8"]).contains("No decision covers 203.0.113.8."));
+    assert_eq!(daemon.json(&["explain", &id])["decision"]["reason"], "scans our ports");
+
+    let deleted = daemon.run(&["decisions", "delete", "--ip", "203.0.113.7"]);
+    assert_eq!(deleted, "exit code 0\n--- stdout\n1 decision deleted\n--- stderr\n");
+    assert_eq!(daemon.standing("203.0.113.7"), None);
+    let again = daemon.run(&["decisions", "delete", "--id", &id]);
+    assert!(again.starts_with("exit code 1\n") && again.contains(&format!("there is no decision {id};")), "{again}");
+    let ended = daemon.json(&["decisions", "list", "--all"]);
+    assert_eq!(ended[0]["state"], "ended");
+    assert_eq!(daemon.json(&["explain", &id])["end_reason"], "deleted");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_restart() {
+    let daemon = Daemon::start();
+    daemon.run(&["decisions", "add", "--range", "203.0.113.0/24", "--type", "throttle", "--duration", "forever"]);
+    daemon.run(&["decisions", "add", "--ip", "198.51.100.9"]);
+    daemon.run(&["decisions", "delete", "--ip", "198.51.100.9"]);
+    daemon.run(&["allowlists", "add", "203.0.113.9", "--comment", "office"]);
+    let daemon = daemon.restart();
+    assert_eq!(daemon.standing("203.0.113.7").unwrap().action, Action::Throttle);
+    assert_eq!(daemon.standing("203.0.113.9"), None, "allowlisted");
+    assert_eq!(daemon.standing("198.51.100.9"), None, "deleted");
+    assert_eq!(daemon.json(&["allowlists", "list"])[0]["comment"], "office");
+}
+
+#[test]
+fn the_protected_set_wins_and_says_why() {
+    let daemon = Daemon::start();
+    let said = [
+        daemon.run(&["decisions", "add", "--ip", "192.0.2.1"]),
+        daemon.run(&["decisions", "add", "--range", "0.0.0.0/0"]),
+        daemon.run(&["allowlists", "add", "198.51.100.0/24", "--comment", "office", "--duration", "7d"]),
+        daemon.run(&["decisions", "add", "--ip", "198.51.100.9"]),
+        daemon.run(&["allowlists", "check", "198.51.100.9"]),
+        daemon.run(&["allowlists", "check", "203.0.113.1"]),
+        daemon.run(&["allowlists", "delete", "198.51.100.0/24"]),
+        daemon.run(&["allowlists", "delete", "198.51.100.0/24"]),
+        daemon.run(&["allowlists", "add", "::/0"]),
+        daemon.run(&["allowlists", "list"]),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_detectors_decision_is_explained_whole() {
+    let daemon = Daemon::start();
+    let at = Now { boot_ns: 5_000_000_000, unix_ms: 1_700_000_000_000 };
+    let finding = Finding {
+        at,
+        source: "203.0.113.7".parse().unwrap(),
+        class: AttackClass::Sqli,
+        confidence: 0.987,
+        severity: Severity::High,
+        detector: "request_classifier".into(),
+        detector_version: "3".into(),
+        site: Some("shop".into()),
+        evidence: Evidence {
+            field: Some("query.id".into()),
+            value: Some("1' OR 1=1-- \u{1b}[2J".into()),
+            weights: vec![Weight { feature: "' OR".into(), weight: 4.25 }],
+            measurements: vec![Measurement { name: "strikes_per_600s".into(), value: 3.0, threshold: 2.0 }],
+            request: Some(RequestRef { id: "r-1".into(), method: "GET".into(), path: "/item".into() }),
+        },
+    };
+    let decision = Decision {
+        id: DecisionId(0x1234_5678_9abc_def0),
+        scope: Scope(parse_net("203.0.113.7").unwrap()),
+        direction: Direction::Source,
+        action: Action::Block,
+        class: Some(AttackClass::Sqli),
+        origin: Origin::Detector,
+        reason: "sqli in query.id of shop".into(),
+        created_unix_ms: at.unix_ms,
+        expires_unix_ms: Some(at.unix_ms + 3_600_000),
+        simulated: false,
+        previous_offences: 1,
+        findings: vec![finding],
+    };
+    // Only in the store, as one that ended while Qantra was not running.
+    daemon.desk.store.commit(Write::Decision(Arc::new(decision))).unwrap();
+    let said = daemon.run(&["explain", &DecisionId(0x1234_5678_9abc_def0).to_string()]);
+    assert!(!said.contains('\u{1b}'));
+    let ago = said
+        .split('(')
+        .find(|part| part.contains(" ago)"))
+        .and_then(|part| part.split(' ').next())
+        .unwrap_or("-")
+        .to_owned();
+    insta::assert_snapshot!(said.replace(&format!("({ago} ago)"), "(AGO ago)"));
+}
+
+#[test]
+fn simulation_and_the_rest() {
+    let daemon = Daemon::start();
+    daemon.run(&["decisions", "add", "--ip", "203.0.113.7"]);
+    let said = [
+        daemon.run(&["simulation", "status"]),
+        daemon.run(&["simulation", "on"]),
+        daemon.run(&["simulation", "off", "-o", "raw"]),
+        daemon.run(&["model", "list"]),
+        daemon.run(&["model", "load", "/nonexistent"]),
+        daemon.run(&["reload"]),
+        daemon.run(&["status"]),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
+    daemon.run(&["simulation", "on"]);
+    assert_eq!(daemon.standing("203.0.113.7"), None);
+    daemon.run(&["simulation", "off"]);
+    assert!(daemon.standing("203.0.113.7").is_some());
+}
+
+#[test]
+fn a_daemon_that_hangs_up_or_talks_nonsense_is_told_apart_from_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = socket_in(dir.path());
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let thread = std::thread::spawn(move || drop(listener.accept()));
+    let said = transcript(&command(&["status", "--socket", socket.to_str().unwrap()]).output().unwrap());
+    thread.join().unwrap();
+    assert!(said.starts_with("exit code 1\n") && said.contains("broke off"), "{said}");
+    // The listener is gone and its file is still there: a daemon that died.
+    let said = transcript(&command(&["status", "--socket", socket.to_str().unwrap()]).output().unwrap());
+    assert!(said.starts_with("exit code 3\n") && said.contains("not reachable"), "{said}");
+}
