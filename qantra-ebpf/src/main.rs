@@ -82,19 +82,19 @@ fn drops<F: Frame + Load>(frame: &F) -> bool {
 
 /// Native XDP, for frames in one buffer.
 #[xdp]
-pub fn qantra_xdp(context: XdpContext) -> u32 {
+fn qantra_xdp(context: XdpContext) -> u32 {
     if drops(&XdpFrame::new(context)) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// Native XDP for drivers that hand over frames in several buffers (jumbo frames, receive offloads); kernel 5.18.
 #[xdp(frags)]
-pub fn qantra_xdp_frags(context: XdpContext) -> u32 {
+fn qantra_xdp_frags(context: XdpContext) -> u32 {
     if drops(&XdpFragsFrame::new(context)) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// TCX ingress; other programs of the hook still see what passes.
 #[classifier]
-pub fn qantra_tc(context: TcContext) -> i32 {
+fn qantra_tc(context: TcContext) -> i32 {
     if drops(&TcFrame::new(context)) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }
 

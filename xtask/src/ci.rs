@@ -6,7 +6,7 @@ use std::{fmt::Write as _, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{process, setup, setup::Need, test, tidy};
+use crate::{ebpf, process, setup, setup::Need, test, tidy};
 
 /// Options of `ci`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +14,9 @@ pub struct Args {
     /// Everything but the tests.
     #[arg(long)]
     without_tests: bool,
+    /// Only the steps whose name begins so.
+    #[arg(long, value_name = "STEP")]
+    only: Option<String>,
 }
 
 /// A step: its name, its budget in minutes on two cores and a fresh machine, and what it does.
@@ -42,7 +45,8 @@ pub fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     let mut times = String::new();
     for (name, budget_min, step) in STEPS {
-        if name == TESTS && args.without_tests {
+        let wanted = args.only.as_deref().is_none_or(|only| name.starts_with(only));
+        if !wanted || (name == TESTS && args.without_tests) {
             continue;
         }
         eprintln!("\n── {name} ──");
@@ -58,7 +62,8 @@ pub fn run(args: &Args) -> Result<()> {
     if args.without_tests {
         eprint!("\n{times}");
     }
-    eprintln!("ci: all steps passed in {:.1} min", begun.elapsed().as_secs_f64() / 60.0);
+    let all = if args.only.is_some() { "these" } else { "all" };
+    eprintln!("ci: {all} steps passed in {:.1} min", begun.elapsed().as_secs_f64() / 60.0);
     Ok(())
 }
 
@@ -83,16 +88,11 @@ fn clippy() -> Result<()> {
     process::run(clippy.args(["--", "--deny", "warnings"]))
 }
 
-/// The kernel half with the lints of its own toolchain, when that has clippy: Debian's stand-in may not.
 fn clippy_ebpf() -> Result<()> {
-    let Some(mut clippy) = setup::bpf_clippy()? else {
-        eprintln!(
-            "the toolchain that builds for the kernel has no clippy: rustc's own warnings were shown by the build"
-        );
-        return Ok(());
-    };
-    clippy.args(["--package", "qantra-ebpf", "--target", "bpfel-unknown-none", "-Z", "build-std=core", "--release"]);
-    process::run(clippy.args(["--quiet", "--", "--deny", "warnings"]))
+    if !ebpf::clippy()? {
+        eprintln!("the toolchain that builds for the kernel has no clippy: rustc's own warnings come with the build");
+    }
+    Ok(())
 }
 
 fn documentation() -> Result<()> {
