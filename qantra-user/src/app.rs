@@ -245,6 +245,7 @@ impl Stages {
             metrics: Arc::clone(&self.metrics),
             config: Arc::clone(&self.config),
             local: local_networks(&self.config.load()),
+            models: Arc::clone(&self.models),
         };
         Ok(analysis.start()?)
     }

@@ -3,16 +3,18 @@
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::actor::Actor;
 use crate::{
-    clock::Now,
+    clock::{self, Now},
     config::Config,
     detect::{BehaviourDetectors, Finding},
+    features::source::{self, SourceVector},
     flow::{LocalNetworks, Observation},
     metrics::{Metrics, SiteMetrics},
+    model::{ModelRole, Models},
 };
 
 /// How long observations gather before they are looked at. It saves a wake-up for each of them, and is what it adds to
@@ -22,6 +24,10 @@ const GATHER: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_millis(250);
 /// Most observations looked at before the clock is read again and other duties are seen to.
 const BATCH_MAX: usize = 4_096;
+/// How often the source models look at the sources that did something meanwhile.
+const MODEL_INTERVAL_MS: u64 = 2_000;
+/// Most sources in one such look; at some µs each it stays below 10 ms.
+const SOURCES_PER_LOOK: usize = 1_024;
 
 /// The analysis thread and what it owns.
 pub(super) struct Analysis {
@@ -31,6 +37,7 @@ pub(super) struct Analysis {
     /// Thresholds; another value is noticed within a batch.
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) local: LocalNetworks,
+    pub(super) models: Arc<ArcSwapOption<Models>>,
 }
 
 impl Analysis {
@@ -47,6 +54,7 @@ impl Analysis {
         let mut sites = SiteCounts::new(&config, &self.metrics);
         let mut found = Vec::new();
         let mut evicted = 0;
+        let mut looked_ms = 0;
         loop {
             let first = match self.observations.recv_timeout(IDLE) {
                 Ok(first) => Some(first),
@@ -68,6 +76,11 @@ impl Analysis {
                 }
                 self.metrics.observations.inc_by(count);
             }
+            let now = Now::read();
+            if now.boot_ms().saturating_sub(looked_ms) >= MODEL_INTERVAL_MS {
+                self.look(&mut detectors, looked_ms, now, &mut found);
+                looked_ms = now.boot_ms();
+            }
             if !Arc::ptr_eq(&config, &self.config.load()) {
                 config = self.config.load_full();
                 detectors.reconfigure(&config.detect, site_names(&config));
@@ -78,6 +91,37 @@ impl Analysis {
             self.metrics.sources_evicted.inc_by(stats.sources_evicted - evicted);
             evicted = stats.sources_evicted;
         }
+    }
+
+    /// Asks the source models about the sources seen since the last look.
+    fn look(&self, detectors: &mut BehaviourDetectors, since_ms: u64, now: Now, found: &mut Vec<Finding>) {
+        let Some(models) = self.models.load_full() else { return };
+        let flows = detectors.active_since(since_ms).take(SOURCES_PER_LOOK);
+        let vectors: Vec<SourceVector> = flows.map(|flow| source::vector(flow, now.boot_ms())).collect();
+        if vectors.is_empty() {
+            return;
+        }
+        let scores = match models.source.lock().score_batch(&vectors) {
+            Ok(scores) => scores,
+            Err(error) => {
+                self.metrics.fail_open("model").inc();
+                tracing::warn!(%error, "the source models failed");
+                return;
+            }
+        };
+        let took_s = (clock::boot_ns() - now.boot_ns) as f64 / 1e9;
+        for (role, scored) in [(ModelRole::SourceForest, vectors.len()), (ModelRole::SourceClassifier, scores.flagged)]
+        {
+            if let Ok(entry) = models.manifest.entry(role) {
+                let metrics = self.metrics.model(&entry.name);
+                metrics.scored.inc_by(scored as u64);
+                metrics.seconds.observe(took_s);
+            }
+        }
+        for claim in &scores.claims {
+            detectors.claim(claim, now, found);
+        }
+        self.act(found);
     }
 
     fn act(&self, found: &mut Vec<Finding>) {

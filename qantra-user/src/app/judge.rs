@@ -13,7 +13,7 @@ use crate::{
     clock::{self, Now},
     config::Config,
     decide::Standing,
-    detect::{RequestOrigin, RequestRef, from_violation},
+    detect::{RequestOrigin, from_attack, from_violation},
     enforce::Enforcer,
     flow::Observation,
     inspect::RequestView,
@@ -72,13 +72,20 @@ impl RequestJudge {
         let deadline = Duration::from_millis(self.config.load().models.deadline_ms);
         let (verdict, answer) = oneshot::channel();
         let (actor, source, site) = (Arc::clone(&self.actor), context.client, self.site_name(context));
-        let request = request_ref(request, context);
+        let (request_id, method, path) = (context.request_id.to_owned(), request.method.clone(), path_of(request));
         let respond = move |answer: Answer| {
             let judgement = match answer {
                 Answer::Pass => None,
                 Answer::Attack(attack) => {
                     let now = Now::read();
-                    actor.act(attack.into_finding(now, source, site, request), now)
+                    let origin = RequestOrigin {
+                        source,
+                        site: site.as_deref(),
+                        request_id: &request_id,
+                        method: method.as_str(),
+                        path: &path,
+                    };
+                    actor.act(from_attack(*attack, &origin, now), now)
                 }
             };
             // The request may have gone on meanwhile; the finding stands all the same.
@@ -142,8 +149,8 @@ impl Judge for RequestJudge {
     }
 }
 
-fn request_ref(request: &RequestView<'_>, context: &RequestContext<'_>) -> RequestRef {
+/// The path without query, cut: a finding keeps no more of it.
+fn path_of(request: &RequestView<'_>) -> String {
     let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let path = String::from_utf8_lossy(&path[..path.len().min(PATH_BYTES_MAX)]).into_owned();
-    RequestRef { id: context.request_id.to_owned(), method: request.method.as_str().to_owned(), path }
+    String::from_utf8_lossy(&path[..path.len().min(PATH_BYTES_MAX)]).into_owned()
 }

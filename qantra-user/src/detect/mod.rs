@@ -12,7 +12,7 @@ mod source;
 pub use behaviour::{BehaviourDetectors, DetectorStats};
 pub use episode::{Detector, Episodes};
 pub use finding::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity, Weight};
-pub use request::{ModelClaim, RequestOrigin, from_model, from_violation, severity_of};
+pub use request::{RequestOrigin, from_attack, from_violation, severity_of};
 
 #[cfg(test)]
 mod behaviour_tests;

@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{AttackClass, Evidence, Finding, RequestRef, Severity, Weight};
-use crate::clock::Now;
+use super::{AttackClass, Evidence, Finding, RequestRef, Severity};
+use crate::{clock::Now, model::RequestAttack};
 
 /// How many features a finding names.
 const WEIGHTS_MAX: usize = 8;
-/// How much of a field's value a finding keeps, in bytes.
-const VALUE_BYTES_MAX: usize = 256;
 /// How much of a path a finding keeps, in bytes.
 const PATH_BYTES_MAX: usize = 256;
 
@@ -27,25 +25,6 @@ pub struct RequestOrigin<'a> {
     pub path: &'a str,
 }
 
-/// What a model, a rule or a fingerprint said of a request.
-#[derive(Debug, Clone)]
-pub struct ModelClaim<'a> {
-    /// Which attack.
-    pub class: AttackClass,
-    /// How sure, 0 to 1.
-    pub confidence: f32,
-    /// The model's or rule's name.
-    pub detector: &'a str,
-    /// Its version.
-    pub version: &'a str,
-    /// The field that weighed most, such as `query.id`.
-    pub field: Option<&'a str>,
-    /// Its decoded value, secrets already masked.
-    pub value: Option<&'a str>,
-    /// Features that weighed, heaviest first.
-    pub weights: Vec<Weight>,
-}
-
 /// How bad an attack of a class would be if it worked.
 #[must_use]
 pub const fn severity_of(class: AttackClass) -> Severity {
@@ -58,19 +37,13 @@ pub const fn severity_of(class: AttackClass) -> Severity {
     }
 }
 
-/// The finding of a claim about a request.
+/// The finding of what the classifier is sure of.
 #[must_use]
-pub fn from_model(claim: ModelClaim<'_>, origin: &RequestOrigin<'_>, now: Now) -> Finding {
-    let mut weights = claim.weights;
-    weights.truncate(WEIGHTS_MAX);
-    let evidence = Evidence {
-        field: claim.field.map(|field| excerpt(field, VALUE_BYTES_MAX)),
-        value: claim.value.map(|value| excerpt(value, VALUE_BYTES_MAX)),
-        weights,
-        measurements: Vec::new(),
-        request: Some(request_ref(origin)),
-    };
-    finding(claim.class, claim.confidence, claim.detector, claim.version, evidence, origin, now)
+pub fn from_attack(attack: RequestAttack, origin: &RequestOrigin<'_>, now: Now) -> Finding {
+    let mut evidence = attack.evidence;
+    evidence.weights.truncate(WEIGHTS_MAX);
+    evidence.request = Some(request_ref(origin));
+    finding(attack.class, attack.confidence, &attack.model, &attack.version, evidence, origin, now)
 }
 
 /// How sure a breach of the protocol is an attack: such a request is refused in any case, and a broken client may send
@@ -134,19 +107,18 @@ mod tests {
     #[test]
     fn keeps_excerpts_whole_at_character_boundaries() {
         let long = "ü".repeat(300);
-        let claim = ModelClaim {
+        let weights = vec![crate::detect::Weight { feature: "a".into(), weight: 1.0 }; 20];
+        let attack = RequestAttack {
             class: AttackClass::Sqli,
             confidence: f32::NAN,
-            detector: "request_classifier",
-            version: "1",
-            field: Some("query.id"),
-            value: Some(&long),
-            weights: vec![Weight { feature: "a".into(), weight: 1.0 }; 20],
+            model: "request_classifier".into(),
+            version: "1".into(),
+            evidence: Evidence { field: Some("query.id".into()), weights, ..Evidence::default() },
         };
-        let finding = from_model(claim, &origin(&long), Now::default());
+        let finding = from_attack(attack, &origin(&long), Now::default());
         assert_eq!(finding.confidence, 0.0, "NaN is no confidence");
         assert_eq!(finding.severity, Severity::High);
-        assert_eq!(finding.evidence.value.as_deref(), Some("ü".repeat(128).as_str()));
+        assert_eq!(finding.evidence.field.as_deref(), Some("query.id"));
         assert_eq!(finding.evidence.weights.len(), WEIGHTS_MAX);
         assert_eq!(finding.evidence.request.map(|r| r.path), Some("ü".repeat(128)));
     }

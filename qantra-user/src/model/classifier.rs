@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock,
-    detect::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity},
+    detect::{AttackClass, Evidence, Measurement},
     features::http::{CLASSIFIER_POSITIONS_MAX, GRAMS_PER_POSITION, PADDING_ID},
     metrics::ModelMetrics,
 };
@@ -59,34 +59,6 @@ pub struct RequestAttack {
     pub version: String,
     /// Field, masked excerpt, n-grams that weighed most, scores beside their thresholds.
     pub evidence: Evidence,
-}
-
-impl RequestAttack {
-    /// The finding, with what only the caller knows.
-    #[must_use]
-    pub fn into_finding(
-        self,
-        at: clock::Now,
-        source: std::net::IpAddr,
-        site: Option<String>,
-        request: RequestRef,
-    ) -> Finding {
-        let severity = match self.class {
-            AttackClass::Scanner | AttackClass::Redirect | AttackClass::Spam => Severity::Medium,
-            _ => Severity::High,
-        };
-        Finding {
-            at,
-            source,
-            class: self.class,
-            confidence: self.confidence,
-            severity,
-            detector: self.model,
-            detector_version: self.version,
-            site,
-            evidence: Evidence { request: Some(request), ..self.evidence },
-        }
-    }
 }
 
 /// The queue is full: the request goes on unclassified.

@@ -16,6 +16,8 @@ pub use manifest::{Manifest, ManifestEntry, ModelRole};
 pub use session::{IdSession, MatrixSession, Runtime};
 pub use source::{SourceClaim, SourceModels, SourceScores};
 
+use parking_lot::Mutex;
+
 use crate::{config::ModelsConfig, features::http::http_schema, metrics::Metrics};
 
 /// The models of requests, loaded together: what `app` keeps behind an `ArcSwap` and `qantra model load` replaces.
@@ -53,15 +55,17 @@ impl RequestModels {
     }
 }
 
-/// Everything that `models.dir` holds for requests, with the manifest it came from.
+/// Everything that `models.dir` holds, with the manifest it came from. Loaded whole or not at all.
 #[derive(Debug)]
 pub struct Models {
     /// ONNX Runtime.
     pub runtime: Runtime,
-    /// The manifest; source models are loaded from it, too.
+    /// The manifest.
     pub manifest: Manifest,
     /// The request models.
     pub request: RequestModels,
+    /// The source models. One thread scores sources; the lock is for the moment of a swap.
+    pub source: Mutex<SourceModels>,
 }
 
 /// One line of `qantra model list`.
@@ -82,7 +86,7 @@ pub struct ModelDescription {
 }
 
 impl Models {
-    /// Loads ONNX Runtime, the manifest and the request models.
+    /// Loads ONNX Runtime, the manifest and every model.
     ///
     /// # Errors
     /// [`ModelError`], in one line that says what to do.
@@ -90,7 +94,8 @@ impl Models {
         let manifest = Manifest::read(&config.dir)?;
         let runtime = Runtime::load(&config.runtime)?;
         let request = RequestModels::load(&runtime, &manifest, config, metrics)?;
-        Ok(Self { runtime, manifest, request })
+        let source = Mutex::new(SourceModels::load(&runtime, &manifest, config.source_confidence)?);
+        Ok(Self { runtime, manifest, request, source })
     }
 
     /// What `qantra model list` shows: every entry of the manifest that this was loaded from.
