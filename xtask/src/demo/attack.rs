@@ -103,7 +103,7 @@ pub(crate) const ATTACKS: [Attack; 12] = [
         classes: &["udp_flood"],
         start_s: 70,
         limit_s: 12,
-        command: "hping3 --udp -p 53 -i u10 -c 120000 -q @GATEWAY@",
+        command: "hping3 --udp -p 53 -i u1 -c 150000 -q @GATEWAY@",
     },
     Attack {
         name: "slowhttptest body",
