@@ -145,7 +145,7 @@ impl SourceModels {
         let exponents = self.forest.run(rows)?.swap_remove(0);
         if exponents.len() * SOURCE_COLUMNS != rows.len() {
             let reason = format!("{} scores for {} rows", exponents.len(), rows.len() / SOURCE_COLUMNS);
-            return Err(ModelError::Shape { model: "source_forest".into(), reason });
+            return Err(ModelError::Shape { model: ModelRole::SourceForest.as_str().into(), reason });
         }
         Ok(exponents.into_iter().map(f32::exp2).collect())
     }
@@ -169,4 +169,117 @@ fn session<'a>(
     let entry = manifest.entry(role)?;
     let bytes = manifest.file(entry, &schema().hash())?;
     Ok((entry, MatrixSession::new(runtime, &entry.name, &bytes, SOURCE_COLUMNS)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::{
+        config::Role,
+        features::source::vector,
+        flow::{FlowTable, LocalNetworks, Observation, PacketObservation, RequestObservation},
+    };
+
+    type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+    const AT_MS: u64 = 1_000_000;
+
+    /// The shipped models, or `None` with a word about it where ONNX Runtime is missing.
+    fn shipped() -> Result<Option<SourceModels>, ModelError> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+        let library = target.join("onnxruntime").join(std::env::consts::ARCH).join("libonnxruntime.so");
+        if !library.is_file() {
+            eprintln!("skipped: no ONNX Runtime at {}; `cargo xtask setup` fetches it", library.display());
+            return Ok(None);
+        }
+        let (runtime, manifest) = (Runtime::load(&library)?, Manifest::read(&workspace.join("models"))?);
+        SourceModels::load(&runtime, &manifest, None).map(Some)
+    }
+
+    fn packets(source: IpAddr, packets: u64, tcp_syn: u64, bytes: u64, port_map: [u64; 4]) -> Observation {
+        Observation::Packets(PacketObservation {
+            at_ms: AT_MS,
+            window_ms: 1_000,
+            source,
+            role: Role::Wan,
+            packets,
+            bytes,
+            tcp_syn,
+            tcp_rst: 0,
+            udp: 0,
+            icmp: 0,
+            distinct_ports: 1,
+            port_map,
+        })
+    }
+
+    fn page(source: IpAddr, path_hash: u64) -> Observation {
+        Observation::Request(RequestObservation {
+            at_ms: AT_MS,
+            source,
+            site: None,
+            is_write: false,
+            answered_by_us: false,
+            status: 200,
+            path_hash: path_hash.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            account_hash: None,
+            is_login: false,
+            request_bytes: 420,
+            response_bytes: 6_000,
+            duration_ms: 3,
+        })
+    }
+
+    fn vectors(observations: &[Observation]) -> Vec<SourceVector> {
+        let mut table = FlowTable::<()>::new(16, LocalNetworks::default(), 1);
+        for observation in observations {
+            let (tracked, _) = table.source_of(observation, AT_MS);
+            match observation {
+                Observation::Request(seen) => {
+                    tracked.flow.http.get_or_insert_default().request(AT_MS, seen);
+                }
+                Observation::Connection(_) => tracked.flow.http.get_or_insert_default().connection(AT_MS),
+                Observation::Packets(seen) => tracked.flow.packets.get_or_insert_default().packets(AT_MS, seen),
+            }
+        }
+        table.iter().map(|tracked| vector(&tracked.flow, AT_MS)).collect()
+    }
+
+    #[test]
+    fn a_scan_is_claimed_with_its_reasons_and_a_reader_is_not() -> TestResult {
+        let Some(mut models) = shipped()? else { return Ok(()) };
+        let (scanner, reader) = (IpAddr::from([198, 51, 100, 7]), IpAddr::from([198, 51, 100, 8]));
+        let mut seen = vec![packets(scanner, 900, 900, 54_000, [u64::MAX; 4])];
+        seen.push(packets(reader, 90, 2, 14_000, [1, 0, 0, 0]));
+        seen.extend((0..30).map(|path| page(reader, path)));
+        let scores = models.score_batch(&vectors(&seen))?;
+        let [claim] = scores.claims.as_slice() else { unreachable!("{scores:#?}") };
+        assert_eq!((claim.address, claim.class.as_str()), (scanner, "port_scan"));
+        assert!(claim.confidence >= 0.9 && claim.anomaly >= claim.anomaly_threshold, "{claim:#?}");
+        let names: Vec<&str> = claim.weights.iter().map(|(name, _)| *name).collect();
+        assert!(names.iter().any(|name| name.contains("ports") || name.contains("syn")), "{names:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_batch_scores_as_its_rows_do_alone() -> TestResult {
+        let Some(mut models) = shipped()? else { return Ok(()) };
+        let source = |n: u8| IpAddr::from([203, 0, 113, n]);
+        let seen: Vec<_> =
+            (0..9).map(|n| packets(source(n), 40 << n, 30 << n, 4_000 << n, [u64::from(n); 4])).collect();
+        let vectors = vectors(&seen);
+        let together = models.score_batch(&vectors)?;
+        let mut alone = SourceScores::default();
+        for vector in &vectors {
+            let scores = models.score_batch(std::slice::from_ref(vector))?;
+            alone.flagged += scores.flagged;
+            alone.claims.extend(scores.claims);
+        }
+        assert_eq!(together, alone);
+        assert_eq!(models.score_batch(&[])?, SourceScores::default());
+        Ok(())
+    }
 }
