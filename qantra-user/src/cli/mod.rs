@@ -14,6 +14,7 @@ mod man;
 mod model;
 mod output;
 mod reload;
+mod replay;
 mod run;
 mod simulation;
 mod status;
@@ -74,6 +75,7 @@ enum Verb {
     Simulation(simulation::Args),
     Config(config::Args),
     Reload(reload::Args),
+    Replay(replay::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -139,6 +141,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Simulation(args) => simulation::run(args, &daemon()?, &output),
         Verb::Config(args) => config::run(args, &cli.config, &output),
         Verb::Reload(args) => reload::run(args, &daemon()?, &output),
+        Verb::Replay(args) => replay::run(args, &cli.config, &output),
         Verb::Completions(args) => completions::run(args, &mut Cli::command(), &output),
         Verb::Man(args) => man::run(args, Cli::command(), &output),
     }
