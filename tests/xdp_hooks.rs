@@ -1,1 +1,336 @@
-//! stub
+//! The kernel half on real interfaces: veth pairs between namespaces, at native XDP and at TCX ingress. Bans begin at
+//! once and end by themselves, the protected set wins, and everything outlives a daemon that is killed.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::UdpSocket,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{JoinHandle, sleep},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use qantra_tests::{
+    kernel::{Pins, ban, config, interface},
+    netns::{NetNs, join},
+};
+use qantra_user::{
+    clock::boot_ns,
+    collect::Collector,
+    config::{Hook, KernelConfig, Role},
+    decide::Direction,
+    enforce::KernelPlane,
+    flow::Observation,
+    xdp::{self, Kernel, Rung, Verdict},
+};
+
+const CLIENT: &str = "192.0.2.10";
+const BOX: &str = "192.0.2.1";
+const BOX_V6: &str = "2001:db8::1";
+/// The box's interface in every test.
+const PORT: &str = "port0";
+
+/// A client and the box, joined by one cable.
+struct Cable {
+    client: NetNs,
+    gateway: NetNs,
+}
+
+impl Cable {
+    fn new() -> Result<Self> {
+        let (client, gateway) = (NetNs::new("qx-client")?, NetNs::new("qx-box")?);
+        join(
+            (&client, "eth0", &["192.0.2.10/24", "2001:db8::10/64"]),
+            (&gateway, PORT, &["192.0.2.1/24", "2001:db8::1/64"]),
+        )?;
+        let cable = Self { client, gateway };
+        // IPv6 takes a moment to come up.
+        let ready = (0..20).any(|_| cable.pings().is_ok_and(|answers| answers == [true, true]));
+        ensure!(ready, "no answer over a cable without any program");
+        Ok(cable)
+    }
+
+    fn start(&self, pins: &Pins, role: Role, hook: Hook) -> Result<Kernel> {
+        let _inside = self.gateway.enter()?;
+        pins.start(&[interface(PORT, role, hook)])
+    }
+
+    fn pings(&self) -> Result<[bool; 2]> {
+        Ok([self.client.pings(BOX)?, self.client.pings(BOX_V6)?])
+    }
+}
+
+const HOOKS: [(Hook, Rung); 2] = [(Hook::Native, Rung::NativeFrags), (Hook::Tcx, Rung::Tcx)];
+
+#[test]
+fn bans_begin_at_once_and_end_by_themselves() -> Result<()> {
+    for (hook, rung) in HOOKS {
+        let (cable, pins) = (Cable::new()?, Pins::new());
+        let kernel = cable.start(&pins, Role::Wan, hook)?;
+        let status = kernel.status().first().context("one interface")?;
+        assert_eq!((status.rung, status.driver.as_str()), (rung, "veth"));
+        assert_eq!(cable.pings()?, [true, true], "{rung:?}: nobody is banned");
+
+        let plane = kernel.plane();
+        plane.ban(&ban(CLIENT, Direction::Source, Some(1_500)))?;
+        plane.ban(&ban("2001:db8::/64", Direction::Source, None))?;
+        assert_eq!(cable.pings()?, [false, false], "{rung:?}: both are banned");
+        let hits = plane.hits(CLIENT.parse::<std::net::IpAddr>()?.into())?.context("the ban")?;
+        assert!(hits.packets >= 1 && hits.bytes >= 60, "{rung:?}: {hits:?}");
+        assert!(hits.first_boot_ns > 0 && hits.last_boot_ns <= boot_ns(), "{rung:?}: {hits:?}");
+
+        sleep(Duration::from_millis(1_500));
+        assert_eq!(cable.pings()?, [true, false], "{rung:?}: the first has ended, though nobody removed it");
+        plane.protect(&["2001:db8::10/128".parse()?])?;
+        assert_eq!(cable.pings()?, [true, true], "{rung:?}: the protected set wins");
+        plane.protect(&[])?;
+        assert_eq!(cable.pings()?, [true, false], "{rung:?}: and no longer");
+        plane.unban("2001:db8::/64".parse()?)?.context("it was banned")?;
+        assert_eq!(cable.pings()?, [true, true], "{rung:?}: nobody is banned any more");
+    }
+    Ok(())
+}
+
+#[test]
+fn banned_destinations_are_dropped_from_the_lan_alone() -> Result<()> {
+    for (role, passes) in [(Role::Lan, false), (Role::Wan, true)] {
+        let (cable, pins) = (Cable::new()?, Pins::new());
+        let kernel = cable.start(&pins, role, Hook::Auto)?;
+        kernel.plane().ban(&ban(BOX, Direction::Destination, None))?;
+        kernel.plane().ban(&ban(BOX_V6, Direction::Destination, None))?;
+        assert_eq!(cable.pings()?, [passes, passes], "{role:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_ladder_says_why_it_went_no_higher() -> Result<()> {
+    let (cable, pins) = (Cable::new()?, Pins::new());
+    // Loopback has no native XDP, as most of a Pi's network cards.
+    let _inside = cable.gateway.enter()?;
+    let kernel = pins.start(&[interface("lo", Role::Wan, Hook::Auto)])?;
+    let status = kernel.status().first().context("one interface")?;
+    assert_eq!(status.rung, Rung::Tcx);
+    let why = status.why_not_higher.as_deref().unwrap_or_default();
+    assert!(why.contains("no native XDP"), "{why}");
+
+    let refused = Pins::new().start(&[interface("lo", Role::Wan, Hook::Native)]);
+    let text = format!("{:#}", refused.err().context("native is impossible there")?);
+    assert!(text.contains("interface `lo`") && text.contains("no native XDP"), "{text}");
+    let missing = Pins::new().start(&[interface("nothere0", Role::Wan, Hook::Auto)]);
+    let text = format!("{:#}", missing.err().context("there is no such interface")?);
+    assert!(text.contains("`nothere0` does not exist"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_attached() -> Result<()> {
+    let (cable, pins) = (Cable::new()?, Pins::new());
+    let _inside = cable.gateway.enter()?;
+    let failed = pins.start(&[interface(PORT, Role::Wan, Hook::Auto), interface("lo", Role::Lan, Hook::Native)]);
+    assert!(failed.is_err());
+    assert_eq!(std::fs::read_dir(pins.path().join("links"))?.count(), 0, "links that stay");
+    Ok(())
+}
+
+/// A flood of datagrams from the client to the box, and how many came through.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// About 5,000 datagrams a second, until dropped and at most for a minute.
+    fn start(cable: &Cable) -> Result<Self> {
+        let inlet = {
+            let _inside = cable.gateway.enter()?;
+            UdpSocket::bind((BOX, 4_000))?
+        };
+        let outlet = {
+            let _inside = cable.client.enter()?;
+            UdpSocket::bind((CLIENT, 0))?
+        };
+        outlet.connect((BOX, 4_000))?;
+        inlet.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let (stop, sent, received) = (Arc::default(), Arc::default(), Arc::default());
+        let mut flood = Self { stop, sent, received, threads: Vec::new() };
+        let (stop, sent) = (Arc::clone(&flood.stop), Arc::clone(&flood.sent));
+        flood.threads.push(std::thread::spawn(move || {
+            let end = Instant::now() + Duration::from_secs(60);
+            while !stop.load(Relaxed) && Instant::now() < end {
+                if outlet.send(&[7; 100]).is_ok() {
+                    sent.fetch_add(1, Relaxed);
+                }
+                sleep(Duration::from_micros(200));
+            }
+        }));
+        let (stop, received) = (Arc::clone(&flood.stop), Arc::clone(&flood.received));
+        flood.threads.push(std::thread::spawn(move || {
+            let mut buffer = [0; 200];
+            while !stop.load(Relaxed) {
+                if inlet.recv(&mut buffer).is_ok() {
+                    received.fetch_add(1, Relaxed);
+                }
+            }
+        }));
+        Ok(flood)
+    }
+
+    /// What is sent and received within some time.
+    fn during(&self, time: Duration) -> (u64, u64) {
+        let before = (self.sent.load(Relaxed), self.received.load(Relaxed));
+        sleep(time);
+        (self.sent.load(Relaxed) - before.0, self.received.load(Relaxed) - before.1)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads.drain(..) {
+            let _joined = thread.join();
+        }
+    }
+}
+
+/// Another process that holds the kernel half, as the daemon does; this test binary plays it.
+struct Holder(Child);
+
+impl Holder {
+    fn start(cable: &Cable, pins: &Path, hook: Hook, bans_max: u32) -> Result<Self> {
+        let mut child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", cable.gateway.name()))
+            .arg(std::env::current_exe()?)
+            .args(["--exact", "holder", "--ignored", "--nocapture"])
+            .env("QANTRA_TEST_PINS", pins)
+            .env("QANTRA_TEST_HOOK", if hook == Hook::Tcx { "tcx" } else { "native" })
+            .env("QANTRA_TEST_BANS_MAX", bans_max.to_string())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().context("its output")?).lines();
+        let holder = Self(child);
+        let ready = lines.find(|line| line.as_ref().map_or(true, |line| line.ends_with("holding")));
+        ensure!(matches!(ready, Some(Ok(_))), "the other process did not start the kernel half");
+        Ok(holder)
+    }
+
+    /// SIGKILL: it has no chance to clean up.
+    fn kill(mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "the other process of the tests of adoption"]
+fn holder() -> Result<()> {
+    let Some(pins) = std::env::var_os("QANTRA_TEST_PINS") else { return Ok(()) };
+    let hook = if std::env::var("QANTRA_TEST_HOOK")? == "tcx" { Hook::Tcx } else { Hook::Native };
+    let bans_max = std::env::var("QANTRA_TEST_BANS_MAX")?.parse()?;
+    let config = KernelConfig { bans_max, ..config(Path::new(&pins)) };
+    let kernel = Kernel::start(&config, &[interface(PORT, Role::Wan, hook)], false)?;
+    if kernel.plane().bans()?.is_empty() {
+        kernel.plane().ban(&ban(CLIENT, Direction::Source, None))?;
+    }
+    println!("holding");
+    // The parent kills us long before.
+    sleep(Duration::from_secs(60));
+    Ok(())
+}
+
+#[test]
+fn bans_outlive_a_killed_daemon_and_are_adopted() -> Result<()> {
+    for (hook, rung) in HOOKS {
+        let (cable, pins) = (Cable::new()?, Pins::new());
+        let flood = Flood::start(&cable)?;
+        let (_, received) = flood.during(Duration::from_millis(300));
+        assert!(received > 100, "{rung:?}: only {received} came through before any ban");
+
+        let holder = Holder::start(&cable, pins.path(), hook, 4_096)?;
+        let settled = flood.during(Duration::from_millis(50));
+        let quiet = |what: &str, step: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+            let before = (flood.sent.load(Relaxed), flood.received.load(Relaxed));
+            step()?;
+            let (sent, came) = flood.during(Duration::from_millis(300));
+            assert!(sent > 100, "{rung:?}, {what}: the flood has stopped");
+            assert_eq!(flood.received.load(Relaxed), before.1, "{rung:?}, {what}: {came} came through ({settled:?})");
+            Ok(())
+        };
+        quiet("banned", &mut || Ok(()))?;
+        let mut holder = Some(holder);
+        quiet("killed", &mut || holder.take().map_or(Ok(()), Holder::kill))?;
+        // Again with tables of another size: the bans move to new maps before the programs do.
+        for bans_max in [4_096, 8_192, 4_096] {
+            quiet("adopted", &mut || {
+                Holder::start(&cable, pins.path(), hook, bans_max).map(|next| drop(holder.replace(next)))
+            })?;
+        }
+        drop(holder);
+
+        let kernel = cable.start(&pins, Role::Wan, hook)?;
+        assert!(kernel.status().iter().all(|status| status.adopted), "{rung:?}");
+        let bans = kernel.plane().bans()?;
+        assert_eq!(bans.len(), 1);
+        assert!(bans[0].hits.packets > 100, "{rung:?}: hits before the kill are kept: {:?}", bans[0].hits);
+        kernel.plane().unban(bans[0].net)?;
+        let (_, received) = flood.during(Duration::from_millis(300));
+        assert!(received > 100, "{rung:?}: only {received} came through after the ban");
+    }
+    Ok(())
+}
+
+#[test]
+fn detaching_removes_every_pin_and_every_ban() -> Result<()> {
+    let (cable, pins) = (Cable::new()?, Pins::new());
+    let kernel = cable.start(&pins, Role::Wan, Hook::Auto)?;
+    kernel.plane().ban(&ban(CLIENT, Direction::Source, None))?;
+    assert_eq!(cable.pings()?, [false, true]);
+    kernel.detach()?;
+    assert!(!pins.path().exists());
+    assert_eq!(cable.pings()?, [true, true]);
+    assert_eq!(xdp::detach(pins.path())?, Vec::<String>::new(), "nothing is left, and that is no error");
+    Ok(())
+}
+
+#[test]
+fn a_source_that_sends_much_is_reported_within_its_window() -> Result<()> {
+    for (hook, rung) in HOOKS {
+        let (cable, pins) = (Cable::new()?, Pins::new());
+        let mut kernel = cable.start(&pins, Role::Wan, hook)?;
+        let (events, sources) = kernel.take_events().context("the first to ask")?;
+        let (sender, receiver) = crossbeam_channel::bounded(1_000);
+        // A window so long that only reports can be in time.
+        let collector = Collector::spawn(events, sources, 30_000, sender, |_| ())?;
+        let flood = Flood::start(&cable)?;
+        let begin = Instant::now();
+        let seen = loop {
+            let Observation::Packets(seen) = receiver.recv_timeout(Duration::from_secs(5))? else { continue };
+            if seen.source.to_string() == CLIENT {
+                break seen;
+            }
+        };
+        assert!(seen.packets >= 200 && seen.udp >= 199, "{rung:?}: {seen:?}");
+        assert_eq!((seen.role, seen.distinct_ports), (Role::Wan, 1), "{rung:?}");
+        assert!(begin.elapsed() < Duration::from_secs(3), "{rung:?}: {:?}", begin.elapsed());
+        assert!(collector.stats().reports.load(Relaxed) >= 1);
+        drop(flood);
+        let passed = kernel.verdicts()?.into_iter().filter(|count| count.verdict == Verdict::Pass);
+        assert!(passed.map(|count| count.packets).sum::<u64>() >= 200);
+    }
+    Ok(())
+}

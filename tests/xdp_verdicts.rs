@@ -1,22 +1,26 @@
 //! What the kernel's programs do with single frames, by `BPF_PROG_TEST_RUN`: a table of every parse path and every
 //! reason to drop, and random bans against a plain model of what a ban means.
 
+#![expect(clippy::expect_used, reason = "tests may stop at what must not happen")]
+
 use std::net::IpAddr;
 
-use anyhow::Result;
-use proptest::prelude::*;
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use proptest::{prelude::*, test_runner::TestRunner};
 use qantra_tests::{
     kernel::{Pins, ban},
     packet::{
         AUTHENTICATION, DESTINATION_OPTIONS, HOP_BY_HOP, PacketBuilder, ROUTING,
-        Transport::{self, Icmp, Raw, Tcp, Udp},
+        Transport::{Icmp, Raw, Tcp, Udp},
     },
 };
 use qantra_user::{
+    clock::boot_ns,
     config::Role,
-    decide::Direction::{self, Both, Destination, Source},
+    decide::Direction::{Both, Destination, Source},
     enforce::{KernelBan, KernelPlane},
-    xdp::{DropReason, Entry, Kernel, KernelEvent, Verdict},
+    xdp::{DropReason, Entry, Kernel, KernelEvent, SourceCounters, Verdict, ip_of},
 };
 
 const SYN: u8 = 0x02;
@@ -166,5 +170,160 @@ fn malformed_frames_are_dropped_for_what_is_wrong_with_them() -> Result<()> {
             assert_eq!(verdict(&kernel, entry, &frame)?, Verdict::Drop(reason), "{entry:?}: {description}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_sampled_drop_tells_what_was_dropped() -> Result<()> {
+    let pins = Pins::new();
+    let mut kernel = loopback(&pins)?;
+    kernel.watch_index(1, Role::Wan)?;
+    let (mut events, _sources) = kernel.take_events().context("the first to ask")?;
+    let stopped = ban("2001:db8::10", Source, None);
+    kernel.plane().ban(&stopped)?;
+    let frame = v6().vlan(0x8100, 7).transport(Udp(5_000, 53)).build();
+    assert!(kernel.try_frame(Entry::Xdp, &frame)?);
+    let Some(KernelEvent::Drop(event)) = events.next_event() else { anyhow::bail!("one in one drop is sampled") };
+    assert_eq!(DropReason::from_u32(event.reason), Some(DropReason::BannedSource));
+    assert_eq!((ip_of(event.source), ip_of(event.destination)), (address("2001:db8::10"), address("2001:db8:1::1")));
+    assert_eq!((event.source_port, event.destination_port, event.protocol, event.vlan), (5_000, 53, 17, 7));
+    assert_eq!((event.decision, event.ifindex), (stopped.decision.0, 1));
+    assert_eq!(event.frame_bytes as usize, frame.len());
+    Ok(())
+}
+
+#[test]
+fn sources_are_counted_until_they_are_drained() -> Result<()> {
+    let pins = Pins::new();
+    let mut kernel = loopback(&pins)?;
+    kernel.watch_index(1, Role::Lan)?;
+    let (_events, mut sources) = kernel.take_events().context("the first to ask")?;
+    for port in 1..=50 {
+        kernel.try_frame(Entry::Xdp, &v4().transport(Tcp(40_000, port, SYN)).build())?;
+    }
+    kernel.try_frame(Entry::Tc, &v4().transport(Tcp(40_000, 22, 0x04)).build())?;
+    kernel.try_frame(Entry::Tc, &v4().transport(Udp(53, 40_000)).build())?;
+    kernel.try_frame(Entry::XdpFrags, &v4().transport(Icmp).build())?;
+    let mut seen = Vec::new();
+    assert_eq!(sources.drain(|source, counters| seen.push((ip_of(source), *counters)))?, 1);
+    let (source, counters) = seen[0];
+    assert_eq!(source, address("192.0.2.10"));
+    let SourceCounters { packets, tcp_syn, tcp_rst, udp, icmp, role, .. } = counters;
+    assert_eq!((packets, tcp_syn, tcp_rst, udp, icmp, role), (53, 50, 1, 1, 1, 1));
+    let bits = counters.ports.iter().map(|word| word.count_ones()).sum::<u32>();
+    assert!((40..=50).contains(&bits) && bits == counters.port_bits, "{bits} bits, counted as {}", counters.port_bits);
+    assert_eq!(sources.drain(|_, _| ())?, 0, "their window has ended");
+    Ok(())
+}
+
+#[test]
+fn a_full_table_says_which_key_to_raise() -> Result<()> {
+    let pins = Pins::new();
+    let kernel = loopback(&pins)?;
+    let mut refused = None;
+    for number in 0..2_000_u32 {
+        let net = IpNet::new(std::net::Ipv4Addr::from(number << 12).into(), 20)?;
+        refused = kernel.plane().ban(&KernelBan { net, ..ban("192.0.2.1", Source, None) }).err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    let text = refused.context("1,024 prefixes fit")?.to_string();
+    assert!(text.contains("1024 entries") && text.contains("kernel.prefix_bans_max"), "{text}");
+    Ok(())
+}
+
+/// What a ban means, said plainly: compare with `qantra-ebpf/src/ban.rs`.
+fn expected(bans: &[KernelBan], protected: &[IpNet], role: Role, source: IpAddr, destination: IpAddr) -> Verdict {
+    let ends = [
+        (source, Source, DropReason::BannedSource, DropReason::BannedSourcePrefix),
+        (destination, Destination, DropReason::BannedDestination, DropReason::BannedDestinationPrefix),
+    ];
+    for (end, direction, exact, prefix) in ends {
+        if direction == Destination && role == Role::Wan || protected.iter().any(|net| net.contains(&end)) {
+            continue;
+        }
+        let in_force = |ban: &&KernelBan| {
+            let is_over = ban.expires_boot_ns.is_some_and(|end| end <= boot_ns());
+            ban.net.contains(&end) && (ban.direction == direction || ban.direction == Both) && !is_over
+        };
+        let mut in_force = bans.iter().filter(in_force).peekable();
+        if in_force.peek().is_some() {
+            let is_exact = in_force.any(|ban| ban.net.prefix_len() == ban.net.max_prefix_len());
+            return Verdict::Drop(if is_exact { exact } else { prefix });
+        }
+    }
+    Verdict::Pass
+}
+
+/// Addresses that share long prefixes, so that random bans hit them and lie inside each other.
+fn an_address(is_v6: bool) -> impl Strategy<Value = IpAddr> {
+    (0..8_u8, 0..8_u8).prop_map(move |(high, low)| match is_v6 {
+        false => IpAddr::from([10, 0, high << 5, low]),
+        true => IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, high << 5, 0, 0, 0, 0, 0, 0, 0, low]),
+    })
+}
+
+fn a_net(is_v6: bool) -> impl Strategy<Value = IpNet> {
+    let length = if is_v6 { prop_oneof![40..=128_u8, Just(128)] } else { prop_oneof![6..=32_u8, Just(32)] };
+    (an_address(is_v6), length).prop_map(|(address, length)| IpNet::new(address, length).expect("a length").trunc())
+}
+
+fn a_ban(is_v6: bool) -> impl Strategy<Value = KernelBan> {
+    let hour_ns = 3_600_000_000_000_u64;
+    let ends = prop_oneof![Just(None), Just(Some(1)), Just(Some(boot_ns() + hour_ns)), Just(Some(boot_ns()))];
+    let direction = prop_oneof![Just(Source), Just(Destination), Just(Both)];
+    (a_net(is_v6), direction, ends).prop_map(|(net, direction, expires_boot_ns)| KernelBan {
+        net,
+        direction,
+        expires_boot_ns,
+        ..ban("192.0.2.1", Source, None)
+    })
+}
+
+type Case = (Vec<KernelBan>, Vec<IpNet>, bool, Vec<(IpAddr, IpAddr)>);
+
+fn a_case() -> impl Strategy<Value = Case> {
+    any::<bool>().prop_flat_map(|is_v6| {
+        (
+            prop::collection::vec(a_ban(is_v6), 0..10),
+            prop::collection::vec(a_net(is_v6), 0..2),
+            any::<bool>(),
+            prop::collection::vec((an_address(is_v6), an_address(is_v6)), 1..8),
+        )
+    })
+}
+
+#[test]
+fn verdicts_agree_with_a_plain_model_of_bans() -> Result<()> {
+    let pins = Pins::new();
+    let kernel = std::cell::RefCell::new(loopback(&pins)?);
+    let mut runner = TestRunner::new(ProptestConfig { cases: 400, ..ProptestConfig::default() });
+    runner.run(&a_case(), |(bans, protected, is_lan, packets)| {
+        let mut kernel = kernel.borrow_mut();
+        let role = if is_lan { Role::Lan } else { Role::Wan };
+        kernel.watch_index(1, role).expect("the role is set");
+        let plane = kernel.plane();
+        for old in plane.bans().expect("bans are read") {
+            plane.unban(old.net).expect("a ban ends").expect("it was there");
+        }
+        plane.protect(&protected).expect("the protected set is written");
+        // A later ban of the same prefix replaces the earlier.
+        let mut standing: Vec<KernelBan> = Vec::new();
+        for ban in bans {
+            plane.ban(&ban).expect("a ban begins");
+            standing.retain(|old| old.net != ban.net);
+            standing.push(ban);
+        }
+        for (source, destination) in packets {
+            let frame = PacketBuilder::new(source, destination).build();
+            let wanted = expected(&standing, &protected, role, source, destination);
+            for entry in ENTRIES {
+                let got = verdict(&kernel, entry, &frame).expect("a verdict");
+                prop_assert_eq!(got, wanted, "{:?}: {} to {}, {:?}", entry, source, destination, role);
+            }
+        }
+        Ok(())
+    })?;
     Ok(())
 }

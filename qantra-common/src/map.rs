@@ -162,6 +162,10 @@ pub struct Tunables {
     pub prefix_bans_v4: u32,
     /// Entries in [`PREFIX_BANS_V6`].
     pub prefix_bans_v6: u32,
+    /// Always 0, which the verifier does not know: see [`Load::forget`](crate::Load::forget).
+    pub zero: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// New port bits between two reports of one source in one window.
@@ -179,7 +183,7 @@ const _: () = assert!(size_of::<Ban>() == 56);
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<InterfaceState>() == 16 + 16 * Verdict::SLOTS);
 const _: () = assert!(size_of::<SourceCounters>() == 112);
-const _: () = assert!(size_of::<Tunables>() == 32);
+const _: () = assert!(size_of::<Tunables>() == 40);
 
 #[cfg(feature = "user")]
 mod pod {

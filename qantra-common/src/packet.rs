@@ -41,9 +41,16 @@ pub trait Load {
     /// Copies a header from `offset` bytes into the frame; `None` when it does not lie wholly in what can be read.
     fn load<T: FromBytes + Immutable + KnownLayout + Copy>(&self, offset: usize) -> Option<T>;
 
-    /// How long the frame is, for checking the lengths that headers claim; `None` where they cannot be checked, as
-    /// for segments that were merged below us. It may be more than what [`load`](Self::load) can reach.
-    fn frame_bytes(&self) -> Option<usize>;
+    /// How long the frame is, for checking the lengths that headers claim. It may be more than what
+    /// [`load`](Self::load) can reach.
+    fn frame_bytes(&self) -> usize;
+
+    /// The same offset. In the kernel it comes back as one of which the verifier knows nothing but its limit: so that it
+    /// sees equal states after each header, not one for each way to get there, and verifies what follows once.
+    #[inline(always)]
+    fn forget(&self, offset: usize) -> usize {
+        offset
+    }
 }
 
 impl Load for &[u8] {
@@ -51,8 +58,8 @@ impl Load for &[u8] {
         T::read_from_bytes(self.get(offset..)?.get(..size_of::<T>())?).ok()
     }
 
-    fn frame_bytes(&self) -> Option<usize> {
-        Some(self.len())
+    fn frame_bytes(&self) -> usize {
+        self.len()
     }
 }
 
@@ -188,6 +195,7 @@ pub fn parse<L: Load>(frame: &L) -> Result<Option<Packet>, DropReason> {
         ethertype = u16::from_be(tag.ethertype);
         offset += size_of::<VlanTag>();
     }
+    let offset = frame.forget(offset);
     match ethertype {
         0x0800 => ipv4(frame, offset, vlan).map(Some),
         0x86dd => ipv6(frame, offset, vlan).map(Some),
@@ -202,20 +210,20 @@ fn ipv4<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReas
     if header.version_ihl >> 4 != 4 || header_bytes < size_of::<Ipv4>() {
         return Err(DropReason::Ipv4Header);
     }
-    let total = usize::from(u16::from_be(header.total_length));
-    let payload_bytes = match frame.frame_bytes() {
-        Some(_) if total < header_bytes => return Err(DropReason::Ipv4Header),
-        Some(frame_bytes) if offset + total > frame_bytes => return Err(DropReason::Truncated),
-        Some(_) => Some(total - header_bytes),
-        None => None,
-    };
+    let packet_bytes = claimed(u16::from_be(header.total_length), frame, offset);
+    if packet_bytes < header_bytes {
+        return Err(DropReason::Ipv4Header);
+    }
+    if offset + packet_bytes > frame.frame_bytes() {
+        return Err(DropReason::Truncated);
+    }
     if u32::from_be(header.source) >> 28 == 0xe || header.source == u32::MAX {
         return Err(DropReason::MartianSource);
     }
     let fragment = u16::from_be(header.fragment);
     let payload = Payload {
-        offset: offset + header_bytes,
-        bytes: payload_bytes,
+        offset: frame.forget(offset + header_bytes),
+        bytes: packet_bytes - header_bytes,
         fragment_offset: usize::from(fragment & 0x1fff) * 8,
         is_fragment: fragment & 0x3fff != 0,
     };
@@ -233,27 +241,21 @@ fn ipv6<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReas
         return Err(DropReason::MartianSource);
     }
     let first = offset + size_of::<Ipv6>();
-    let end = match frame.frame_bytes() {
-        Some(bytes) if first + usize::from(u16::from_be(header.payload_length)) > bytes => {
-            return Err(DropReason::Truncated);
-        }
-        Some(_) => Some(first + usize::from(u16::from_be(header.payload_length))),
-        None => None,
-    };
+    let end = first + claimed(u16::from_be(header.payload_length), frame, first);
+    if end > frame.frame_bytes() {
+        return Err(DropReason::Truncated);
+    }
     let packet = Packet::bare(Address(header.source), Address(header.destination), vlan, true);
-    let mut payload = Payload { offset: first, bytes: None, fragment_offset: 0, is_fragment: false };
+    let mut payload = Payload { offset: first, bytes: 0, fragment_offset: 0, is_fragment: false };
     let mut protocol = header.next_header;
     for _ in 0..EXTENSIONS_MAX {
         if !is_extension(protocol) || payload.fragment_offset > 0 {
             break;
         }
         let Some(extension) = frame.load::<Ipv6Extension>(payload.offset) else {
-            return match end {
-                // In the frame, but not in the part that can be read: the addresses are known, the ports stay unknown.
-                Some(end) if payload.offset + 8 <= end => Ok(Packet { protocol, ..packet }),
-                None => Ok(Packet { protocol, ..packet }),
-                Some(_) => Err(DropReason::Ipv6Extensions),
-            };
+            // In the frame, but not in the part that can be read: the addresses are known, the ports stay unknown.
+            let is_in_frame = payload.offset + size_of::<Ipv6Extension>() <= end;
+            return if is_in_frame { Ok(Packet { protocol, ..packet }) } else { Err(DropReason::Ipv6Extensions) };
         };
         let length = usize::from(extension.length);
         payload.offset += match protocol {
@@ -265,17 +267,27 @@ fn ipv6<L: Load>(frame: &L, offset: usize, vlan: u16) -> Result<Packet, DropReas
             EXTENSION_AUTHENTICATION => (length + 2) * 4,
             _ => (length + 1) * 8,
         };
+        payload.offset = frame.forget(payload.offset);
         protocol = extension.next_header;
     }
     if is_extension(protocol) && payload.fragment_offset == 0 {
         return Err(DropReason::Ipv6Extensions);
     }
-    payload.bytes = match end {
-        Some(end) if payload.offset > end => return Err(DropReason::Ipv6Extensions),
-        Some(end) => Some(end - payload.offset),
-        None => None,
-    };
+    if payload.offset > end {
+        return Err(DropReason::Ipv6Extensions);
+    }
+    payload.bytes = end - payload.offset;
     payload.transport(frame, protocol, packet)
+}
+
+/// The bytes that a length field claims. Merged TCP segments of more than 65,535 bytes ("BIG TCP") say 0: they reach to
+/// the end of the frame.
+#[inline(always)]
+fn claimed<L: Load>(length: u16, frame: &L, offset: usize) -> usize {
+    if length == 0 && frame.frame_bytes() > IP_PACKET_BYTES_MAX + offset {
+        return frame.frame_bytes() - offset;
+    }
+    usize::from(length)
 }
 
 const EXTENSION_FRAGMENT: u8 = 44;
@@ -292,8 +304,8 @@ const fn is_extension(protocol: u8) -> bool {
 struct Payload {
     /// Where it begins in the frame.
     offset: usize,
-    /// How long it is; `None` where lengths cannot be checked.
-    bytes: Option<usize>,
+    /// How long it is.
+    bytes: usize,
     /// Where it belongs in the whole datagram.
     fragment_offset: usize,
     is_fragment: bool,
@@ -303,13 +315,9 @@ impl Payload {
     #[inline(always)]
     fn transport<L: Load>(&self, frame: &L, protocol: u8, packet: Packet) -> Result<Packet, DropReason> {
         let mut packet = Packet { protocol, ..packet };
-        let bytes = match self.bytes {
-            Some(bytes) => bytes,
-            None => usize::MAX / 2,
-        };
         if self.fragment_offset > 0 {
             packet.is_later_fragment = true;
-            if self.bytes.is_some() && self.fragment_offset + bytes > IP_PACKET_BYTES_MAX {
+            if self.fragment_offset + self.bytes > IP_PACKET_BYTES_MAX {
                 return Err(DropReason::FragmentOverrun);
             }
             if protocol == PROTOCOL_TCP && self.fragment_offset == 8 {
@@ -319,7 +327,7 @@ impl Payload {
         }
         match protocol {
             PROTOCOL_TCP => {
-                if bytes < TCP_HEADER_BYTES {
+                if self.bytes < TCP_HEADER_BYTES {
                     return Err(if self.is_fragment { DropReason::TinyFragment } else { DropReason::TcpHeader });
                 }
                 if let Some(tcp) = frame.load::<Tcp>(self.offset) {
@@ -332,7 +340,7 @@ impl Payload {
                 }
             }
             PROTOCOL_UDP => {
-                if bytes < UDP_HEADER_BYTES {
+                if self.bytes < UDP_HEADER_BYTES {
                     return Err(DropReason::UdpHeader);
                 }
                 if let Some(udp) = frame.load::<Udp>(self.offset) {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[path = "../../tests/support/packet.rs"]
-#[expect(unreachable_pub, reason = "it is a public module of the end-to-end tests")]
+#[expect(unreachable_pub, dead_code, reason = "it is a public module of the end-to-end tests")]
 mod builder;
 
 fn transport() -> impl Strategy<Value = Transport> {
@@ -119,4 +119,16 @@ fn answers_of_servers_do_not_knock() {
     assert_eq!(packet(Transport::Udp(40_000, 53)), Some(53));
     assert_eq!(packet(Transport::Udp(123, 123)), Some(123));
     assert_eq!(packet(Transport::Icmp), None);
+}
+
+#[test]
+fn merged_segments_beyond_the_length_field_are_read() {
+    for (source, destination) in [("192.0.2.1", "198.51.100.2"), ("2001:db8::1", "2001:db8::2")] {
+        let builder = PacketBuilder::new(source.parse().expect("an address"), destination.parse().expect("an address"));
+        let mut frame = builder.payload(&vec![0; 100_000]).build();
+        let length_at = if source.contains(':') { 18 } else { 16 };
+        frame[length_at..length_at + 2].fill(0);
+        let packet = parse(&frame.as_slice()).expect("well-formed").expect("IP");
+        assert_eq!((packet.protocol, packet.destination_port), (PROTOCOL_TCP, 80), "{source}");
+    }
 }

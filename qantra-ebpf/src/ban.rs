@@ -9,7 +9,7 @@ use qantra_common::{
 
 use crate::{
     atomic,
-    map::{BANS_V4, BANS_V6, PREFIX_BANS_V4, PREFIX_BANS_V6, PROTECTED_V4, PROTECTED_V6, TUNABLES},
+    map::{BANS_V4, BANS_V6, PREFIX_BANS_V4, PREFIX_BANS_V6, PROTECTED_V4, PROTECTED_V6},
 };
 
 /// A ban in force.
@@ -47,8 +47,7 @@ impl BanHit {
 
 /// The ban in force for an address at one end of a packet.
 #[inline(always)]
-pub(crate) fn find(address: &Address, is_v6: bool, direction: u32) -> Option<BanHit> {
-    let tunables = TUNABLES.get(0)?;
+pub(crate) fn find(address: &Address, is_v6: bool, direction: u32, tunables: &Tunables) -> Option<BanHit> {
     if is_v6 { find_v6(address.0, direction, tunables) } else { find_v4(address.low(), direction, tunables) }
 }
 

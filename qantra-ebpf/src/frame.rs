@@ -7,13 +7,13 @@ use aya_ebpf::{
     helpers::{bpf_skb_pull_data, bpf_xdp_get_buff_len},
     programs::{TcContext, XdpContext},
 };
-use qantra_common::Load;
+use qantra_common::{Load, map::Tunables};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 /// How far headers are looked for in a socket buffer whose linear part is short: Ethernet, two tags, IPv6 with some
 /// extension headers, TCP.
 const HEADERS_BYTES: u32 = 192;
-/// The verifier follows packet offsets up to this; nothing we look for lies deeper.
+/// A mask for offsets: no header that the parser looks for lies deeper.
 const OFFSET_MAX: usize = 0x7fff;
 
 /// A frame at a hook, besides its bytes.
@@ -58,15 +58,28 @@ fn load<T: Copy>(data: usize, data_end: usize, offset: usize) -> Option<T> {
     Some(unsafe { *(start as *const T) })
 }
 
-/// XDP, one buffer.
+/// An XDP frame; headers are in its first buffer.
 pub(crate) struct XdpFrame {
     context: XdpContext,
+    bytes: u64,
+    zero: usize,
 }
 
 impl XdpFrame {
+    /// Of a program that gets one buffer.
     #[inline(always)]
-    pub(crate) fn new(context: XdpContext) -> Self {
-        Self { context }
+    pub(crate) fn whole(context: XdpContext, tunables: &Tunables) -> Self {
+        // Measured once: packet pointers that stay in use after parsing would keep the verifier from joining its paths.
+        let bytes = opaque((context.data_end() - context.data()) as u64);
+        Self { context, bytes, zero: tunables.zero as usize }
+    }
+
+    /// Of a program that may get several buffers.
+    #[inline(always)]
+    pub(crate) fn in_buffers(context: XdpContext, tunables: &Tunables) -> Self {
+        // SAFETY: the context is the hook's own.
+        let bytes = unsafe { bpf_xdp_get_buff_len(context.ctx) };
+        Self { context, bytes, zero: tunables.zero as usize }
     }
 }
 
@@ -77,8 +90,13 @@ impl Load for XdpFrame {
     }
 
     #[inline(always)]
-    fn frame_bytes(&self) -> Option<usize> {
-        Some(self.wire_bytes() as usize)
+    fn frame_bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    #[inline(always)]
+    fn forget(&self, offset: usize) -> usize {
+        (offset + self.zero) & OFFSET_MAX
     }
 }
 
@@ -86,62 +104,6 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         self.context.ingress_ifindex() as u32
-    }
-
-    #[inline(always)]
-    fn packets(&self) -> u64 {
-        1
-    }
-
-    #[inline(always)]
-    fn wire_bytes(&self) -> u64 {
-        opaque((self.context.data_end() - self.context.data()) as u64)
-    }
-
-    #[inline(always)]
-    fn stripped_vlan(&self) -> u16 {
-        0
-    }
-
-    #[cfg(feature = "bpf-log")]
-    type Context = XdpContext;
-    #[cfg(feature = "bpf-log")]
-    fn context(&self) -> &XdpContext {
-        &self.context
-    }
-}
-
-/// XDP, maybe several buffers: headers are in the first.
-pub(crate) struct XdpFragsFrame {
-    linear: XdpFrame,
-    bytes: u64,
-}
-
-impl XdpFragsFrame {
-    #[inline(always)]
-    pub(crate) fn new(context: XdpContext) -> Self {
-        // SAFETY: the context is the hook's own.
-        let bytes = unsafe { bpf_xdp_get_buff_len(context.ctx) };
-        Self { linear: XdpFrame::new(context), bytes }
-    }
-}
-
-impl Load for XdpFragsFrame {
-    #[inline(always)]
-    fn load<T: FromBytes + Immutable + KnownLayout + Copy>(&self, offset: usize) -> Option<T> {
-        self.linear.load(offset)
-    }
-
-    #[inline(always)]
-    fn frame_bytes(&self) -> Option<usize> {
-        Some(self.bytes as usize)
-    }
-}
-
-impl Frame for XdpFragsFrame {
-    #[inline(always)]
-    fn ifindex(&self) -> u32 {
-        self.linear.ifindex()
     }
 
     #[inline(always)]
@@ -163,7 +125,7 @@ impl Frame for XdpFragsFrame {
     type Context = XdpContext;
     #[cfg(feature = "bpf-log")]
     fn context(&self) -> &XdpContext {
-        &self.linear.context
+        &self.context
     }
 }
 
@@ -171,24 +133,22 @@ impl Frame for XdpFragsFrame {
 pub(crate) struct TcFrame {
     context: TcContext,
     bytes: u64,
-    segments: u64,
-    vlan: u16,
+    zero: usize,
 }
 
 impl TcFrame {
     #[inline(always)]
-    pub(crate) fn new(context: TcContext) -> Self {
+    pub(crate) fn new(context: TcContext, tunables: &Tunables) -> Self {
         let skb = context.skb.skb;
-        // SAFETY: the context is the hook's own; these fields are readable by every classifier.
-        let (length, segments, tag) =
-            unsafe { ((*skb).len, (*skb).gso_segs, if (*skb).vlan_present != 0 { (*skb).vlan_tci } else { 0 }) };
+        // SAFETY: the context is the hook's own; every classifier may read this field.
+        let length = unsafe { (*skb).len };
         let reach = if length < HEADERS_BYTES { length } else { HEADERS_BYTES };
         if context.data() + reach as usize > context.data_end() {
             // SAFETY: the helper gets the hook's own context; packet pointers are read anew after it. When it fails,
             // the parser sees less of the frame.
             unsafe { bpf_skb_pull_data(skb, reach) };
         }
-        Self { context, bytes: u64::from(length), segments: u64::from(segments), vlan: tag as u16 & 0x0fff }
+        Self { context, bytes: u64::from(length), zero: tunables.zero as usize }
     }
 }
 
@@ -199,9 +159,13 @@ impl Load for TcFrame {
     }
 
     #[inline(always)]
-    fn frame_bytes(&self) -> Option<usize> {
-        // Merged segments may be larger than any length field can say.
-        if self.segments > 1 { None } else { Some(self.bytes as usize) }
+    fn frame_bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    #[inline(always)]
+    fn forget(&self, offset: usize) -> usize {
+        (offset + self.zero) & OFFSET_MAX
     }
 }
 
@@ -214,19 +178,23 @@ impl Frame for TcFrame {
 
     #[inline(always)]
     fn packets(&self) -> u64 {
-        if self.segments > 1 { self.segments } else { 1 }
+        // SAFETY: as above.
+        let segments = unsafe { (*self.context.skb.skb).gso_segs };
+        if segments > 1 { u64::from(segments) } else { 1 }
     }
 
     /// Merged segments had a header each; 54 bytes is Ethernet, IPv4 and TCP, the least that was merged away.
     #[inline(always)]
     fn wire_bytes(&self) -> u64 {
-        let tag = if self.vlan != 0 { 4 } else { 0 };
+        // SAFETY: as above. The field is 1 when the driver took a tag out of the frame.
+        let tag = 4 * u64::from(unsafe { (*self.context.skb.skb).vlan_present });
         self.bytes + tag + (self.packets() - 1) * 54
     }
 
     #[inline(always)]
     fn stripped_vlan(&self) -> u16 {
-        self.vlan
+        // SAFETY: as above.
+        unsafe { (*self.context.skb.skb).vlan_tci as u16 & 0x0fff }
     }
 
     #[cfg(feature = "bpf-log")]

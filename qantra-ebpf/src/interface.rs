@@ -3,36 +3,34 @@
 
 use qantra_common::{
     Verdict,
-    map::{InterfaceState, ROLE_WAN},
+    map::{Counter, InterfaceState},
 };
 
 use crate::map::INTERFACES;
 
 /// The interface of one frame. The state is per CPU, so plain additions are safe.
 pub(crate) struct Interface {
-    state: Option<*mut InterfaceState>,
-    /// `ROLE_WAN` or `ROLE_LAN`; WAN for an interface that user space has not told us about.
+    state: *mut InterfaceState,
+    /// `ROLE_WAN` or `ROLE_LAN`.
     pub(crate) role: u32,
 }
 
 impl Interface {
+    /// `None` for one that user space does not watch: the loader enters an interface before it attaches.
     #[inline(always)]
-    pub(crate) fn of(ifindex: u32) -> Self {
-        let state = INTERFACES.get_ptr_mut(ifindex);
+    pub(crate) fn of(ifindex: u32) -> Option<Self> {
+        let state = INTERFACES.get_ptr_mut(ifindex)?;
         // SAFETY: a live value of this CPU.
-        let role = state.map_or(ROLE_WAN, |state| unsafe { (*state).role });
-        Self { state, role }
+        Some(Self { state, role: unsafe { (*state).role } })
     }
 
     #[inline(always)]
     pub(crate) fn count(&self, verdict: Verdict, packets: u64, bytes: u64) {
         let slot = verdict.slot();
-        if let Some(state) = self.state
-            && slot < Verdict::SLOTS
-        {
+        if slot < Verdict::SLOTS {
             // SAFETY: a live value of this CPU, and the slot is inside.
             unsafe {
-                let counter = (&raw mut (*state).verdicts).cast::<qantra_common::map::Counter>().add(slot);
+                let counter = (&raw mut (*self.state).verdicts).cast::<Counter>().add(slot);
                 (*counter).packets += packets;
                 (*counter).bytes += bytes;
             }
@@ -41,17 +39,13 @@ impl Interface {
 
     #[inline(always)]
     pub(crate) fn count_lost_event(&self) {
-        if let Some(state) = self.state {
-            // SAFETY: a live value of this CPU.
-            unsafe { (*state).events_lost = (*state).events_lost.wrapping_add(1) };
-        }
+        // SAFETY: a live value of this CPU.
+        unsafe { (*self.state).events_lost = (*self.state).events_lost.wrapping_add(1) };
     }
 
     #[inline(always)]
     pub(crate) fn count_lost_source(&self) {
-        if let Some(state) = self.state {
-            // SAFETY: a live value of this CPU.
-            unsafe { (*state).sources_lost += 1 };
-        }
+        // SAFETY: a live value of this CPU.
+        unsafe { (*self.state).sources_lost += 1 };
     }
 }

@@ -14,6 +14,7 @@ mod frame;
 mod interface;
 mod map;
 mod report;
+mod scratch;
 mod source;
 
 use aya_ebpf::{
@@ -23,58 +24,61 @@ use aya_ebpf::{
 };
 use qantra_common::{
     DropReason, Load, Verdict,
-    map::{DIRECTION_DESTINATION, DIRECTION_SOURCE, ROLE_LAN},
+    map::{DIRECTION_DESTINATION, DIRECTION_SOURCE, ROLE_LAN, Tunables},
     packet::Packet,
     parse,
 };
 
 use crate::{
     ban::BanHit,
-    frame::{Frame, TcFrame, XdpFragsFrame, XdpFrame},
+    frame::{Frame, TcFrame, XdpFrame},
     interface::Interface,
+    map::TUNABLES,
 };
 
 /// What one look at a frame came to.
 pub(crate) struct Outcome {
     verdict: Verdict,
-    packet: Option<Packet>,
+    packet: Option<&'static Packet>,
     hit: Option<BanHit>,
 }
 
 /// The order of checks: form, banned source, banned destination (from the LAN), counting.
 #[inline(always)]
-fn judge<F: Frame + Load>(frame: &F, interface: &Interface) -> Outcome {
+fn judge<F: Frame + Load>(frame: &F, interface: &Interface, tunables: &Tunables) -> Outcome {
     let packet = match parse(frame) {
-        Ok(Some(packet)) => packet,
+        Ok(Some(packet)) => scratch::keep(packet),
         Ok(None) => return Outcome { verdict: Verdict::Pass, packet: None, hit: None },
         Err(reason) => return Outcome { verdict: Verdict::Drop(reason), packet: None, hit: None },
     };
+    // Never `None`: an array map has its only element.
+    let Some(packet) = packet else { return Outcome { verdict: Verdict::Pass, packet: None, hit: None } };
     let drop = |reason, hit| Outcome { verdict: Verdict::Drop(reason), packet: Some(packet), hit: Some(hit) };
-    if let Some(hit) = ban::find(&packet.source, packet.is_v6, DIRECTION_SOURCE) {
+    if let Some(hit) = ban::find(&packet.source, packet.is_v6, DIRECTION_SOURCE, tunables) {
         let reason = if hit.by_prefix { DropReason::BannedSourcePrefix } else { DropReason::BannedSource };
         return drop(reason, hit);
     }
     if interface.role == ROLE_LAN
-        && let Some(hit) = ban::find(&packet.destination, packet.is_v6, DIRECTION_DESTINATION)
+        && let Some(hit) = ban::find(&packet.destination, packet.is_v6, DIRECTION_DESTINATION, tunables)
     {
         let reason = if hit.by_prefix { DropReason::BannedDestinationPrefix } else { DropReason::BannedDestination };
         return drop(reason, hit);
     }
-    source::count(&packet, frame, interface);
+    source::count(packet, frame, interface, tunables);
     Outcome { verdict: Verdict::Pass, packet: Some(packet), hit: None }
 }
 
 /// Judges, then counts and reports the verdict; says whether the frame is dropped.
 #[inline(always)]
-fn drops<F: Frame + Load>(frame: &F) -> bool {
-    let interface = Interface::of(frame.ifindex());
-    let outcome = judge(frame, &interface);
+fn drops<F: Frame + Load>(frame: &F, tunables: &Tunables) -> bool {
+    let Some(interface) = Interface::of(frame.ifindex()) else { return false };
+    let outcome = judge(frame, &interface, tunables);
     interface.count(outcome.verdict, frame.packets(), frame.wire_bytes());
     let Verdict::Drop(reason) = outcome.verdict else { return false };
     if let Some(hit) = &outcome.hit {
         hit.count(frame.packets(), frame.wire_bytes());
     }
-    report::dropped(reason, &outcome, frame, &interface);
+    report::dropped(reason, &outcome, frame, &interface, tunables);
     #[cfg(feature = "bpf-log")]
     aya_log_ebpf::info!(frame.context(), "drop {} on ifindex {}", reason.as_str(), frame.ifindex());
     true
@@ -83,19 +87,22 @@ fn drops<F: Frame + Load>(frame: &F) -> bool {
 /// Native XDP, for frames in one buffer.
 #[xdp]
 fn qantra_xdp(context: XdpContext) -> u32 {
-    if drops(&XdpFrame::new(context)) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    let Some(tunables) = TUNABLES.get(0) else { return xdp_action::XDP_PASS };
+    if drops(&XdpFrame::whole(context, tunables), tunables) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// Native XDP for drivers that hand over frames in several buffers (jumbo frames, receive offloads); kernel 5.18.
 #[xdp(frags)]
 fn qantra_xdp_frags(context: XdpContext) -> u32 {
-    if drops(&XdpFragsFrame::new(context)) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    let Some(tunables) = TUNABLES.get(0) else { return xdp_action::XDP_PASS };
+    if drops(&XdpFrame::in_buffers(context, tunables), tunables) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// TCX ingress; other programs of the hook still see what passes.
 #[classifier]
 fn qantra_tc(context: TcContext) -> i32 {
-    if drops(&TcFrame::new(context)) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+    let Some(tunables) = TUNABLES.get(0) else { return TC_ACT_UNSPEC };
+    if drops(&TcFrame::new(context, tunables), tunables) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }
 
 #[cfg(not(test))]

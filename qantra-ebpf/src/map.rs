@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use qantra_common::map::{Ban, EVENTS_BYTES, INTERFACES_MAX, InterfaceState, PROTECTED_MAX, SourceCounters, Tunables};
-use qantra_common::packet::Address;
+use qantra_common::packet::{Address, Packet};
 
 // Without preallocation an empty table costs nothing, and a removed ban's memory is not handed to another ban while a
 // program on another CPU may still count in it.
@@ -34,3 +34,6 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 /// Where a new source's counters are made: they are too large for the 512 bytes of a program's stack.
 #[map]
 pub(crate) static FRESH: PerCpuArray<SourceCounters> = PerCpuArray::with_max_entries(1, 0);
+/// Where a parsed packet is kept: see `scratch`.
+#[map]
+pub(crate) static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);

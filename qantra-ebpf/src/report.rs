@@ -5,17 +5,11 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_boot_ns};
 use qantra_common::{
     DropReason,
     event::{DropEvent, KIND_DROP, KIND_SOURCE, SourceReport},
-    map::SourceCounters,
+    map::{SourceCounters, Tunables},
     packet::Address,
 };
 
-use crate::{
-    Outcome,
-    ban::BanHit,
-    frame::Frame,
-    interface::Interface,
-    map::{EVENTS, TUNABLES},
-};
+use crate::{Outcome, ban::BanHit, frame::Frame, interface::Interface, map::EVENTS};
 
 /// Reports a source's counters.
 ///
@@ -39,8 +33,14 @@ pub(crate) unsafe fn source(source: &Address, counters: *const SourceCounters, i
 
 /// Reports one in `drop_sample` dropped packets.
 #[inline(always)]
-pub(crate) fn dropped<F: Frame>(reason: DropReason, outcome: &Outcome, frame: &F, interface: &Interface) {
-    let sample = TUNABLES.get(0).map_or(0, |tunables| tunables.drop_sample);
+pub(crate) fn dropped<F: Frame>(
+    reason: DropReason,
+    outcome: &Outcome,
+    frame: &F,
+    interface: &Interface,
+    tunables: &Tunables,
+) {
+    let sample = tunables.drop_sample;
     // SAFETY: the helper takes nothing.
     if sample == 0 || unsafe { bpf_get_prandom_u32() } % sample != 0 {
         return;

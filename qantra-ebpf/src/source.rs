@@ -11,14 +11,13 @@ use crate::{
     atomic,
     frame::Frame,
     interface::Interface,
-    map::{FRESH, SOURCES, TUNABLES},
+    map::{FRESH, SOURCES},
     report,
 };
 
 /// Counts one packet for its source.
 #[inline(always)]
-pub(crate) fn count<F: Frame>(packet: &Packet, frame: &F, interface: &Interface) {
-    let Some(tunables) = TUNABLES.get(0) else { return };
+pub(crate) fn count<F: Frame>(packet: &Packet, frame: &F, interface: &Interface, tunables: &Tunables) {
     let key = &packet.source;
     let counters = match SOURCES.get_ptr_mut(key) {
         Some(counters) => counters,

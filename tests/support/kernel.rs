@@ -86,6 +86,7 @@ pub fn interface(name: &str, role: Role, hook: Hook) -> InterfaceConfig {
 /// # Panics
 /// When the text is neither.
 #[must_use]
+#[expect(clippy::expect_used, reason = "tests write the text themselves")]
 pub fn ban(net: &str, direction: Direction, ends_in_ms: Option<u64>) -> KernelBan {
     let net = net.parse().or_else(|_| net.parse::<IpAddr>().map(Into::into));
     KernelBan {

@@ -3,14 +3,17 @@
 //!
 //! Ladder: native XDP, then TCX ingress. The next rungs (clsact, generic XDP on request, nftables sets) go here.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
 use super::{
     PinDirs, XdpError,
     interface::Found,
-    link::{Attach, Link},
+    link::{Attach, Link, unpin},
     object::{Object, TC, XDP, XDP_FRAGS},
 };
 use crate::config::{Hook, Role};
@@ -103,7 +106,7 @@ pub(super) fn attach_all(
             Ok(status) => statuses.push(status),
             Err(error) => {
                 for status in statuses.iter().filter(|status: &&InterfaceStatus| !status.adopted) {
-                    let _gone = fs::remove_file(pin_path(dirs, &status.name, status.rung.attach()));
+                    let _gone = unpin(&pin_path(dirs, &status.name, status.rung.attach()));
                 }
                 return Err(error);
             }
@@ -141,14 +144,14 @@ fn attach(object: &Object, dirs: &PinDirs, interface: &Found) -> Result<Interfac
 }
 
 /// Adopts the pinned link of this rung, or makes and pins one. Returns whether it was adopted.
-fn climb(program: std::os::fd::BorrowedFd<'_>, path: &PathBuf, ifindex: u32, attach: Attach) -> io::Result<bool> {
+fn climb(program: std::os::fd::BorrowedFd<'_>, path: &Path, ifindex: u32, attach: Attach) -> io::Result<bool> {
     if let Some(link) = Link::open(path)? {
         if link.ifindex()? == ifindex {
             link.replace(program)?;
             return Ok(true);
         }
         // The interface it belonged to is gone; one of the same name came back with another index.
-        fs::remove_file(path)?;
+        unpin(path)?;
     }
     let link = Link::create(program, ifindex, attach)?;
     link.pin(path)?;
@@ -181,7 +184,7 @@ fn remove_others(dirs: &PinDirs, statuses: &[InterfaceStatus]) -> Result<(), Xdp
         let path = entry.map_err(failed)?.path();
         if !kept.contains(&path) {
             tracing::warn!(link = %path.display(), "detached: not in the configuration any more");
-            fs::remove_file(&path).map_err(failed)?;
+            unpin(&path).map_err(failed)?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 use std::{
     ffi::CString,
-    io,
+    fs, io,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -65,6 +65,12 @@ impl Link {
         check(unsafe { bpf::bpf_obj_pin(self.0.as_raw_fd(), text.as_ptr()) })
     }
 
+    /// Detaches now. Without it the kernel would do so a moment after the last descriptor and pin are gone.
+    pub(super) fn detach(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open.
+        check(unsafe { bpf::bpf_link_detach(self.0.as_raw_fd()) })
+    }
+
     /// The interface it is attached to; 0 when that is gone.
     pub(super) fn ifindex(&self) -> io::Result<u32> {
         // SAFETY: a plain structure of integers and pointers, for which zero is valid.
@@ -80,6 +86,15 @@ impl Link {
             _ => Ok(0),
         }
     }
+}
+
+/// Detaches a pinned link and removes the pin.
+pub(super) fn unpin(path: &Path) -> io::Result<()> {
+    if let Some(link) = Link::open(path)? {
+        // It fails when the interface is gone, and the link with it.
+        let _detached = link.detach();
+    }
+    fs::remove_file(path)
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {

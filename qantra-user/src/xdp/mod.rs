@@ -167,7 +167,8 @@ pub fn detach(pin_dir: &Path) -> Result<Vec<String>, XdpError> {
     dirs.sort_by_key(|dir| !dir.ends_with("links"));
     for dir in dirs {
         for pin in list(&dir).map_err(|e| failed(&dir, e))? {
-            fs::remove_file(&pin).map_err(|e| failed(&pin, e))?;
+            let unpinned = if dir.ends_with("links") { link::unpin(&pin) } else { fs::remove_file(&pin) };
+            unpinned.map_err(|e| failed(&pin, e))?;
             removed.push(pin.file_name().unwrap_or_default().to_string_lossy().into_owned());
         }
         fs::remove_dir(&dir).map_err(|e| failed(&dir, e))?;
