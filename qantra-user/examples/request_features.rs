@@ -1,4 +1,4 @@
-//! Enters: labelled requests as JSON lines on standard input. Leaves, in the folder that is named: the ids of every
+//! Enters: labelled requests as JSON lines, plain or gzipped. Leaves, in the folder that is named first: the ids of every
 //! distinct field and which request has which field. The first half of `cargo xtask model train`: the features are
 //! computed by the daemon's own code, and only the fitting is done elsewhere.
 //!
@@ -8,12 +8,13 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufRead, BufWriter, Write},
+    io::{BufRead, BufReader, BufWriter, Write},
     path::PathBuf,
 };
 
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use flate2::read::MultiGzDecoder;
 use qantra_user::{
     detect::AttackClass,
     features::http::{
@@ -47,8 +48,9 @@ struct OutRow<'a> {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        bail!("usage: request_features FOLDER < requests.jsonl");
+    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let Some((dir, inputs)) = paths.split_first().filter(|(_, inputs)| !inputs.is_empty()) else {
+        bail!("usage: request_features FOLDER REQUESTS...");
     };
     let create = |name: &str| {
         File::create(dir.join(name)).map(BufWriter::new).with_context(|| format!("{}/{name}", dir.display()))
@@ -57,7 +59,7 @@ fn main() -> anyhow::Result<()> {
     let (mut names_out, mut rows_out) = (create("fields.jsonl")?, create("rows.jsonl")?);
     let mut seen: HashMap<(FieldKind, Vec<u8>), usize> = HashMap::new();
     let mut fields = Fields::new();
-    for (number, line) in std::io::stdin().lock().lines().enumerate() {
+    for (number, line) in lines(inputs)?.enumerate() {
         let line = line?;
         let row: Row = serde_json::from_str(&line).with_context(|| format!("line {}", number + 1))?;
         let raw = STANDARD.decode(&row.raw).with_context(|| format!("line {}: raw", number + 1))?;
@@ -106,4 +108,15 @@ fn main() -> anyhow::Result<()> {
     });
     serde_json::to_writer(create("schema.json")?, &schema)?;
     Ok(())
+}
+
+/// The lines of all inputs, one after the other.
+fn lines(inputs: &[PathBuf]) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>>> {
+    let mut readers: Vec<Box<dyn BufRead>> = Vec::new();
+    for path in inputs {
+        let mut file = BufReader::new(File::open(path).with_context(|| path.display().to_string())?);
+        let is_gzip = file.fill_buf()?.starts_with(&[0x1F, 0x8B]);
+        readers.push(if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) });
+    }
+    Ok(readers.into_iter().flat_map(BufRead::lines))
 }

@@ -1,15 +1,104 @@
-//! Training of the shipped models. Comes with its stage.
+//! Enters: labelled data and the training scripts. Leaves: `models/*.onnx` and `models/manifest.toml`. Features are
+//! computed by the daemon's own code; it must never train on anything that is not named in `models/README.md`.
 
-use anyhow::{Result, bail};
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, workspace};
+
+/// What the scripts import, pinned: another version may round differently, and the files would no longer be the same.
+const PYTHON_PACKAGES: [&str; 3] = ["numpy==2.3.5", "scipy==1.16.3", "onnx==1.23.2"];
+/// How many benign and malicious requests the recipes make.
+const RECIPES: [&str; 2] = ["14000", "5000"];
 
 /// Options of `model`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Train the request models: export features, fit, measure by origin, write `models/`.
+    Train(TrainArgs),
+}
+
+/// Options of `model train`.
+#[derive(Debug, clap::Args)]
+struct TrainArgs {
+    /// The version that the manifest gets.
+    #[arg(long, default_value = "1")]
+    version: String,
+    /// Where the models go.
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
 
 /// `cargo xtask model`.
 ///
 /// # Errors
-/// Always, until it is there.
-pub fn run(_args: &Args) -> Result<()> {
-    bail!("`cargo xtask model` is not in this tree yet")
+/// When data or Python are missing, or a step fails.
+pub fn run(args: &Args) -> Result<()> {
+    match &args.verb {
+        Verb::Train(args) => train(args),
+    }
+}
+
+/// The folder with training data: `QANTRA_DATA`, or `../shared/data` beside the checkout.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn data_dir() -> Result<PathBuf> {
+    let dir = env::var_os("QANTRA_DATA").map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
+    if !dir.join("http/train.jsonl.gz").is_file() {
+        bail!(
+            "no training data in {}: set QANTRA_DATA to a folder that holds http/train.jsonl.gz (models/README.md says \
+             what it is made of)",
+            dir.display()
+        );
+    }
+    Ok(dir)
+}
+
+fn train(args: &TrainArgs) -> Result<()> {
+    let data = data_dir()?;
+    let python = python()?;
+    let scripts = workspace::root().join("models/train");
+    let output = args.output.clone().unwrap_or_else(|| workspace::root().join("models"));
+    let work = workspace::target_dir().join("train");
+    std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
+
+    let recipes = work.join("recipes.jsonl");
+    let file = std::fs::File::create(&recipes).with_context(|| recipes.display().to_string())?;
+    process::run(Command::new(&python).arg(scripts.join("recipes.py")).args(RECIPES).stdout(file))?;
+    let example = ["run", "--quiet", "--package", "qantra-user", "--example", "request_features", "--"];
+    process::run(process::cargo().args(example).arg(&work).arg(data.join("http/train.jsonl.gz")).arg(&recipes))?;
+    process::run(
+        Command::new(&python)
+            .arg(scripts.join("request.py"))
+            .args([work.as_os_str(), output.as_os_str()])
+            .args(["--version", &args.version])
+            // One thread: sums are added in one order, so the same data gives the same files.
+            .envs([("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1"), ("PYTHONHASHSEED", "0")]),
+    )
+}
+
+/// Python in a virtual environment of its own, with the pinned packages.
+fn python() -> Result<PathBuf> {
+    let venv = workspace::target_dir().join("train-venv");
+    let python = venv.join("bin/python");
+    let imports = "import sys, numpy, scipy, onnx; assert sys.version_info >= (3, 11)";
+    if process::succeeds(Command::new(&python).args(["-c", imports])) {
+        return Ok(python);
+    }
+    let Some(system) = ["python3.13", "python3.12", "python3.11", "python3"].into_iter().find_map(process::which)
+    else {
+        bail!("no Python: apt-get install python3-venv");
+    };
+    process::quiet("making a Python environment", Command::new(system).args(["-m", "venv"]).arg(&venv))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    process::quiet("installing numpy, scipy and onnx", Command::new(&python).args(install).args(PYTHON_PACKAGES))?;
+    Ok(python)
 }

@@ -9,6 +9,7 @@ mod config;
 mod daemon;
 mod decisions;
 mod error;
+mod eval;
 mod explain;
 mod man;
 mod model;
@@ -70,6 +71,7 @@ enum Verb {
     #[command(visible_alias = "allowlist")]
     Allowlists(allowlists::Args),
     Explain(explain::Args),
+    Eval(eval::Args),
     #[command(visible_alias = "models")]
     Model(model::Args),
     Simulation(simulation::Args),
@@ -137,6 +139,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Decisions(args) => decisions::run(args, &daemon()?, &output),
         Verb::Allowlists(args) => allowlists::run(args, &daemon()?, &output),
         Verb::Explain(args) => explain::run(args, &daemon()?, &output),
+        Verb::Eval(args) => eval::run(args, &cli.config, &output),
         Verb::Model(args) => model::run(args, &daemon()?, &output),
         Verb::Simulation(args) => simulation::run(args, &daemon()?, &output),
         Verb::Config(args) => config::run(args, &cli.config, &output),

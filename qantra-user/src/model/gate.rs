@@ -62,6 +62,11 @@ impl Scratch {
         Self::default()
     }
 
+    /// Forgets the scores of fields seen before: to measure what they cost.
+    pub fn forget(&mut self) {
+        self.cache.clear();
+    }
+
     /// The fields of the request that was scored last.
     #[must_use]
     pub const fn fields(&self) -> &Fields {

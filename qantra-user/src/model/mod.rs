@@ -8,6 +8,8 @@ mod gate;
 mod manifest;
 mod session;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use classifier::{Answer, Classifier, ClassifierLimits, Core, Job, QueueFull, RequestAttack};
 pub use error::ModelError;
@@ -16,9 +18,11 @@ pub use manifest::{Manifest, ManifestEntry, ModelRole};
 pub use session::{IdSession, MatrixSession, Runtime};
 pub use source::{SourceClaim, SourceModels, SourceScores};
 
+use std::path::Path;
+
 use parking_lot::Mutex;
 
-use crate::{config::ModelsConfig, features::http::http_schema, metrics::Metrics};
+use crate::{config::ModelsConfig, features::http::http_schema, inspect::RequestView, metrics::Metrics};
 
 /// The models of requests, loaded together: what `app` keeps behind an `ArcSwap` and `qantra model load` replaces.
 #[derive(Debug)]
@@ -110,5 +114,64 @@ impl Models {
             thresholds: entry.thresholds.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         };
         self.manifest.models.iter().map(describe).collect()
+    }
+}
+
+/// The request models without a thread of their own, for `qantra eval` and the bench.
+#[derive(Debug)]
+pub struct InlineRequestModels {
+    gate: RequestGate,
+    core: Core,
+}
+
+impl InlineRequestModels {
+    /// Loads both models from a folder.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn load(dir: &Path, runtime: &Path, confidence: Option<f32>) -> Result<Self, ModelError> {
+        let manifest = Manifest::read(dir)?;
+        let runtime = Runtime::load(runtime)?;
+        let schema = http_schema().hash();
+        let entry = manifest.entry(ModelRole::RequestGate)?;
+        let gate = RequestGate::load(&runtime, entry, &manifest.file(entry, &schema)?)?;
+        let entry = manifest.entry(ModelRole::RequestClassifier)?;
+        let core = Core::load(&runtime, entry, &manifest.file(entry, &schema)?, confidence)?;
+        Ok(Self { gate, core })
+    }
+
+    /// What the daemon would say of a request, had the classifier all the time it needs.
+    ///
+    /// # Errors
+    /// [`ModelError`] when ONNX Runtime fails.
+    pub fn judge(
+        &mut self,
+        request: &RequestView<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(GateScore, Answer), ModelError> {
+        let score = self.gate.score(request, scratch);
+        if !score.flagged {
+            return Ok((score, Answer::Pass));
+        }
+        let fields = self.gate.flagged(scratch);
+        let verdicts = self.core.classify(fields.iter())?;
+        Ok((score, self.core.answer(fields, &verdicts)))
+    }
+
+    /// The gate.
+    #[must_use]
+    pub const fn gate(&self) -> &RequestGate {
+        &self.gate
+    }
+
+    /// The classifier.
+    pub const fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    /// Confidence from which a request is an attack.
+    #[must_use]
+    pub const fn confidence(&self) -> f32 {
+        self.core.threshold()
     }
 }
