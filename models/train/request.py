@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import pickle
 import re
 import time
 from collections import Counter
@@ -307,17 +306,6 @@ def score_rows(data, weights, bias, model, chosen):
     return best, confidence, label
 
 
-def pick_gate_thresholds(data, out, share_flagged):
-    """By kind, the score that this share of benign requests of an origin not trained on has a field above."""
-    common = np.quantile(out["best"][~data.malicious], 1 - share_flagged)
-    thresholds = {}
-    for number, name in enumerate(data.schema["kinds"]):
-        scores = out["benign_by_kind"][number]
-        own = np.quantile(scores, 1 - share_flagged) if len(scores) >= 200 else common
-        thresholds[name] = float(max(own, min(common, 0.0)))
-    return thresholds
-
-
 def one_origin_out(data, origin):
     """Scores of the fields of one origin's rows by models that have not seen it."""
     split = Split(data, [row for row in data.rows if row["origin"] != origin])
@@ -350,12 +338,29 @@ def in_worker(origin):
     return one_origin_out(SHARED, origin)
 
 
+def recorded_benign(data):
+    """Benign rows that somebody recorded. Recipes train, but no threshold rests on them."""
+    return np.flatnonzero(~data.malicious & (data.origin != "recipes"))
+
+
+def pick_gate_thresholds(data, out, share_flagged):
+    """By kind of field, the score that this share of benign requests is above, within reason where data are thin."""
+    thresholds = {}
+    for number, name in enumerate(data.schema["kinds"]):
+        scores = [[s for f, s, _, _ in out[i] if data.kind[f] == number] for i in recorded_benign(data)]
+        worst = [max(row) for row in scores if row]
+        own = np.quantile(worst, 1 - share_flagged) if len(worst) >= 200 else 0.5
+        thresholds[name] = float(np.clip(own, 0.0, 1.5))
+    return thresholds
+
+
 def verdicts(data, out, thresholds):
-    """Of each row whether the gate flags it, and the confidence and class of its worst flagged fields."""
+    """Of each row whether the gate flags it, and the confidence and class of the surest of its four worst fields."""
     names = data.schema["kinds"]
-    flagged, confidence, label = np.zeros(len(data.rows), bool), np.zeros(len(data.rows)), np.zeros(len(data.rows), int)
-    for i, fields in enumerate(out["fields"]):
-        over = sorted(((s - thresholds[names[data.kind[f]]], c, k) for f, s, c, k in fields if s > thresholds[names[data.kind[f]]]), reverse=True)[:4]
+    flagged, confidence, label = np.zeros(len(out), bool), np.zeros(len(out)), np.zeros(len(out), int)
+    for i, fields in enumerate(out):
+        over = [(s - thresholds[names[data.kind[f]]], c, k) for f, s, c, k in fields]
+        over = sorted((field for field in over if field[0] > 0), reverse=True)[:4]
         if over:
             flagged[i] = True
             confidence[i], label[i] = max((c, k) for _, c, k in over)
@@ -386,13 +391,14 @@ def gate_onnx(weights, step):
     graph = helper.make_graph(
         [
             helper.make_node("Gather", ["table", "ids"], ["bytes"], axis=0),
-            helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["weights"]),
+            helper.make_node("Cast", ["bytes"], ["steps"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["steps", "step"], ["weights"]),
             helper.make_node("ReduceSum", ["weights", "axis"], ["sum"], keepdims=0),
         ],
         "request-gate",
         [helper.make_tensor_value_info("ids", TensorProto.INT32, ["n", "width"])],
         [helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["n", 1])],
-        [numpy_helper.from_array(ids, "table"), numpy_helper.from_array(np.float32(step), "step"), numpy_helper.from_array(np.int8(0), "zero"), numpy_helper.from_array(np.array([1], np.int64), "axis")],
+        [numpy_helper.from_array(ids, "table"), numpy_helper.from_array(np.float32(step), "step"), numpy_helper.from_array(np.array([1], np.int64), "axis")],
     )
     return finish(graph)
 
@@ -405,7 +411,9 @@ def classifier_onnx(model, padding):
     graph = helper.make_graph(
         [
             helper.make_node("Gather", ["table", "ids"], ["bytes"], axis=0),
-            helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["vectors"]),
+            # Not DequantizeLinear: ONNX Runtime moves that before the Gather and then does the whole table each time.
+            helper.make_node("Cast", ["bytes"], ["steps"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["steps", "step"], ["vectors"]),
             helper.make_node("ReduceSum", ["vectors", "axis"], ["sum"], keepdims=0),
             helper.make_node("Equal", ["ids", "padding"], ["is_padding"]),
             helper.make_node("Not", ["is_padding"], ["is_id"]),
@@ -421,7 +429,7 @@ def classifier_onnx(model, padding):
         "request-classifier",
         [helper.make_tensor_value_info("ids", TensorProto.INT32, ["n", "width"])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(CLASSES)])],
-        [constant(table, "table"), constant(np.float32(model.step), "step"), constant(np.int8(0), "zero"), constant(np.array([1], np.int64), "axis"), constant(np.int32(padding), "padding"), constant(model.hidden_bias, "hidden_bias"), constant(model.out, "out"), constant(model.out_bias, "out_bias")],
+        [constant(table, "table"), constant(np.float32(model.step), "step"), constant(np.array([1], np.int64), "axis"), constant(np.int32(padding), "padding"), constant(model.hidden_bias, "hidden_bias"), constant(model.out, "out"), constant(model.out_bias, "out_bias")],
     )
     return finish(graph)
 
@@ -433,49 +441,55 @@ def finish(graph):
     return model.SerializeToString(deterministic=True)
 
 
+def write(data, out, gate, model, options, log):
+    """Thresholds, the table by origin, both files and their entries in the manifest."""
+    thresholds = pick_gate_thresholds(data, out, options.flag_share)
+    flagged, confidence, label = verdicts(data, out, thresholds)
+    rows = recorded_benign(data)
+    at = float(np.clip(np.quantile(np.where(flagged, confidence, 0)[rows], 1 - options.false_positives), 0.9, 0.999))
+    lines, measured = table(data, flagged, confidence, label, at)
+    log("\n".join(["", f"each origin by a model that has not seen it; confidence >= {at:.5f}", *lines]))
+    weights, bias, step = gate
+    files = {
+        "request_gate.onnx": gate_onnx(weights, step),
+        "request_classifier.onnx": classifier_onnx(model, data.schema["padding_id"]),
+    }
+    folder = Path(options.models)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        log(f"{name}: {len(content)} bytes")
+    counts = Counter((row["source"], row["label"]) for row in data.rows)
+    common = {
+        "version": options.version,
+        "schema": data.schema["hash"],
+        "data": [f"{source}: {count} {label}" for (source, label), count in sorted(counts.items())],
+    }
+    digest = lambda name: hashlib.sha256(files[name]).hexdigest()
+    # The file holds the sum alone, so the bias goes into the thresholds.
+    flags = {f"flag_{name}": round(float(value - bias), 5) for name, value in thresholds.items()}
+    of_gate = {origin: {key: value for key, value in row.items() if not key.startswith(("tpr", "fpr", "class"))} for origin, row in measured.items()}
+    of_classifier = {origin: {key: value for key, value in row.items() if not key.startswith("flagged")} for origin, row in measured.items()}
+    manifest.update(folder / "manifest.toml", [
+        {"name": "request-gate", "role": "request_gate", "file": "request_gate.onnx", "sha256": digest("request_gate.onnx"), **common, "thresholds": flags, "measured": of_gate},
+        {"name": "request-classifier", "role": "request_classifier", "file": "request_classifier.onnx", "sha256": digest("request_classifier.onnx"), **common, "classes": CLASSES, "thresholds": {"confidence": round(at, 6)}, "measured": of_classifier},
+    ])
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("features")
-    parser.add_argument("models")
+    parser.add_argument("features", help="what request_features wrote")
+    parser.add_argument("models", help="where the models go")
     parser.add_argument("--version", required=True)
-    parser.add_argument("--flag-share", type=float, default=0.01, help="share of benign requests that the gate may flag")
-    parser.add_argument("--false-positives", type=float, default=0.0005, help="share of benign requests that may become findings")
+    parser.add_argument("--flag-share", type=float, default=0.02, help="share of benign requests that a kind of field may flag")
+    parser.add_argument("--false-positives", type=float, default=0.0005, help="share of benign requests that may be refused")
     options = parser.parse_args()
     log = lambda line: print(line, flush=True)
     data = Data(options.features)
     log(f"{len(data.rows)} requests, {len(data.kind)} distinct fields, {len(data.w_field)} windows")
     out = out_of_origin(data, log)
-    pickle.dump(out, open("/tmp/out.pkl", "wb"))
-    thresholds = pick_gate_thresholds(data, out, options.flag_share)
-    flagged, confidence, label = verdicts(data, out, thresholds)
-    # Each origin counts the same: a large one must not buy false positives of a small one.
-    good = ~data.malicious
-    per_origin = [np.quantile(np.where(flagged, confidence, 0)[good & (data.origin == o)], 1 - options.false_positives) for o in sorted(set(data.origin[good]))]
-    log("confidence at the wanted false positives, by origin: " + " ".join(f"{v:.5f}" for v in per_origin))
-    at = float(min(max(np.quantile(np.where(flagged, confidence, 0)[good], 1 - options.false_positives), 0.9), 0.9999))
-    lines, measured = table(data, flagged, confidence, label, at)
-    log("\n".join(["", f"each origin by a model that has not seen it; confidence >= {at:.5f}"] + lines))
-    for i in np.flatnonzero(good & flagged & (confidence >= at))[:40]:
-        fields = sorted(out["fields"][i], key=lambda f: -f[2])[:1]
-        log(f"refused though benign: {data.origin[i]} {fields[0][2]:.4f} {CLASSES[fields[0][3]]} {data.text[fields[0][0]]}"[:240])
     split = Split(data, data.rows)
     weights, bias, step = fit_gate(data, split)
-    model = fit_classifier(data, split, weights, bias)
-    folder = Path(options.models)
-    files = {"request_gate.onnx": gate_onnx(weights, step), "request_classifier.onnx": classifier_onnx(model, data.schema["padding_id"])}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-        log(f"{name}: {len(content)} bytes")
-    origin_counts = Counter((row["source"], row["label"]) for row in data.rows)
-    sources = [f"{source}: {count} {label}" for (source, label), count in sorted(origin_counts.items())]
-    digest = lambda name: hashlib.sha256(files[name]).hexdigest()
-    common = {"version": options.version, "schema": data.schema["hash"], "data": sources}
-    # The file holds the sum alone, so the bias goes into the thresholds.
-    flags = {f"flag_{name}": round(value - bias, 5) for name, value in thresholds.items()}
-    manifest.update(folder / "manifest.toml", [
-        {"name": "request-gate", "role": "request_gate", "file": "request_gate.onnx", "sha256": digest("request_gate.onnx"), **common, "thresholds": flags, "measured": {o: {k: v for k, v in m.items() if "flagged" in k or k in ("malicious", "benign")} for o, m in measured.items()}},
-        {"name": "request-classifier", "role": "request_classifier", "file": "request_classifier.onnx", "sha256": digest("request_classifier.onnx"), **common, "classes": CLASSES, "thresholds": {"confidence": round(at, 6)}, "measured": measured},
-    ])
+    write(data, out, (weights, bias, step), fit_classifier(data, split, weights, bias), options, log)
 
 
 if __name__ == "__main__":

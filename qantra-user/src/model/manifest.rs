@@ -52,7 +52,7 @@ pub struct ManifestEntry {
     pub version: String,
     /// What it is for.
     pub role: ModelRole,
-    /// The file, relative to the manifest.
+    /// The file's name; it lies beside the manifest.
     pub file: PathBuf,
     /// The file's SHA-256, in lower-case hexadecimal.
     pub sha256: String,
@@ -138,7 +138,7 @@ impl Manifest {
     /// The checked bytes of an entry's file: its hash and feature schema are the expected ones.
     ///
     /// # Errors
-    /// [`ModelError::Schema`], [`ModelError::Read`] or [`ModelError::Checksum`].
+    /// [`ModelError::Schema`], [`ModelError::Manifest`], [`ModelError::Read`] or [`ModelError::Checksum`].
     pub fn file(&self, entry: &ManifestEntry, schema_hash: &str) -> Result<Vec<u8>, ModelError> {
         if entry.schema != schema_hash {
             return Err(ModelError::Schema {
@@ -146,6 +146,10 @@ impl Manifest {
                 found: entry.schema.clone(),
                 expected: schema_hash.to_owned(),
             });
+        }
+        if entry.file.file_name() != Some(entry.file.as_os_str()) {
+            let reason = format!("model `{}`: `{}` must be a plain file name", entry.name, entry.file.display());
+            return Err(ModelError::Manifest { path: self.path.clone(), reason });
         }
         let path = self.path.with_file_name(&entry.file);
         let bytes = read_bounded(&path)?;

