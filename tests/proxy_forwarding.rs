@@ -4,7 +4,11 @@
 use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::Result;
-use qantra_tests::upstream::{Client, Origin, Running, one_site, site};
+use qantra_tests::{
+    client::Client,
+    proxy::{Running, one_site, site},
+    upstream::Origin,
+};
 use qantra_user::{
     config::{Config, HealthConfig, TargetConfig},
     proxy::ProxyError,

@@ -9,7 +9,11 @@ use std::{
 };
 
 use anyhow::Result;
-use qantra_tests::upstream::{Client, DECISION, Origin, Running, one_site, standing};
+use qantra_tests::{
+    client::Client,
+    proxy::{DECISION, Running, one_site, standing},
+    upstream::Origin,
+};
 use qantra_user::{decide::Action, proxy::Judgement};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n";

@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use http::{Method, Request, StatusCode};
-use qantra_tests::upstream::{DECISION, Origin, Running, one_site, site, standing};
+use qantra_tests::{
+    proxy::{DECISION, Running, one_site, site, standing},
+    upstream::Origin,
+};
 use qantra_user::{
     config::{Config, ListenConfig, TlsConfig},
     decide::Action,

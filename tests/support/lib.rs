@@ -2,7 +2,9 @@
 //! is tested.
 
 pub mod binary;
+pub mod client;
 pub mod kernel;
 pub mod netns;
 pub mod packet;
+pub mod proxy;
 pub mod upstream;

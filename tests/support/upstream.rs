@@ -1,30 +1,21 @@
-//! Enters: nothing. Leaves: real origin servers on loopback that keep every byte they were sent, a [`Judge`] whose
-//! answers a test sets, a running proxy between them, and a client that writes raw bytes. It must never answer for the
-//! proxy: what a test asserts went over sockets.
+//! Enters: nothing. Leaves: real origin servers on loopback that keep every byte they were sent. They must never be more
+//! forgiving than the servers that stand behind proxies.
 
 use std::{
-    collections::HashMap,
     io::{Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use qantra_user::{
-    config::{Config, ListenConfig, SiteConfig, TargetConfig},
-    decide::{Action, DecisionId},
-    flow::{Observation, RequestObservation},
-    inspect::RequestView,
-    proxy::{Judge, Judgement, Opinion, Proxy, ProxyCounters, ProxyError, ReloadHandle, RequestContext, Standing},
-};
-use tokio::sync::{oneshot, watch};
+use anyhow::{Result, ensure};
+use qantra_user::config::TargetConfig;
 
 /// How long anything in these tests may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -187,7 +178,7 @@ fn serve(
     }
 }
 
-fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<usize> {
+pub(crate) fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<usize> {
     let mut chunk = [0; 16_384];
     let read = stream.read(&mut chunk)?;
     buffer.extend_from_slice(&chunk[..read]);
@@ -195,7 +186,7 @@ fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<usize> {
 }
 
 /// Reads a body as it was framed; `seen` is told of every byte as it comes.
-fn read_body(
+pub(crate) fn read_body(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     request: &Received,
@@ -231,340 +222,5 @@ fn echo_upgraded(mut stream: TcpStream, early: &[u8]) -> Result<()> {
             return Ok(());
         }
         stream.write_all(&chunk[..read])?;
-    }
-}
-
-/// What a [`TestJudge`] says of a request.
-pub type Verdict = Box<dyn Fn(&RequestView<'_>) -> Judgement + Send + Sync>;
-
-/// A judge whose answers a test sets, and that keeps what it is told.
-#[derive(Default)]
-pub struct TestJudge {
-    standings: Mutex<HashMap<IpAddr, Standing>>,
-    verdict: Mutex<Option<Verdict>>,
-    late: Mutex<bool>,
-    bodies: Mutex<Vec<(Vec<u8>, bool)>>,
-    clients: Mutex<Vec<IpAddr>>,
-    violations: Mutex<Vec<&'static str>>,
-    observations: Mutex<Vec<Observation>>,
-}
-
-/// The decision of every action a [`TestJudge`] asks for.
-pub const DECISION: DecisionId = DecisionId(0x0123_4567_89ab_cdef);
-
-/// An action with [`DECISION`].
-#[must_use]
-pub const fn standing(action: Action) -> Standing {
-    Standing { action, decision: DECISION }
-}
-
-impl TestJudge {
-    /// Puts a decision in force for a client.
-    pub fn set_standing(&self, client: IpAddr, action: Action) {
-        lock(&self.standings).insert(client, standing(action));
-    }
-
-    /// Judges every request so.
-    pub fn set_verdict(&self, verdict: impl Fn(&RequestView<'_>) -> Judgement + Send + Sync + 'static) {
-        *lock(&self.verdict) = Some(Box::new(verdict));
-    }
-
-    /// Answers later, by the channel; `dropped` is a classifier that misses its deadline.
-    pub fn answer_late(&self, dropped: bool) {
-        *lock(&self.late) = true;
-        if dropped {
-            *lock(&self.verdict) = None;
-        }
-    }
-
-    /// Bodies that were judged, each with whether it was whole.
-    #[must_use]
-    pub fn bodies(&self) -> Vec<(Vec<u8>, bool)> {
-        lock(&self.bodies).clone()
-    }
-
-    /// The clients of judged requests.
-    #[must_use]
-    pub fn clients(&self) -> Vec<IpAddr> {
-        lock(&self.clients).clone()
-    }
-
-    /// Protocol violations so far.
-    #[must_use]
-    pub fn violations(&self) -> Vec<&'static str> {
-        lock(&self.violations).clone()
-    }
-
-    /// Observations of requests; waits until there are this many, since they come after the answer.
-    #[must_use]
-    pub fn requests(&self, at_least: usize) -> Vec<RequestObservation> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let requests: Vec<_> = lock(&self.observations)
-                .iter()
-                .filter_map(|observation| match observation {
-                    Observation::Request(request) => Some(*request),
-                    _ => None,
-                })
-                .collect();
-            if requests.len() >= at_least || Instant::now() > until {
-                return requests;
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Sources of accepted connections.
-    #[must_use]
-    pub fn connections(&self) -> Vec<IpAddr> {
-        let sources = lock(&self.observations);
-        let source = |observation: &Observation| match observation {
-            Observation::Connection(connection) => Some(connection.source),
-            _ => None,
-        };
-        sources.iter().filter_map(source).collect()
-    }
-}
-
-impl Judge for TestJudge {
-    fn standing(&self, client: IpAddr) -> Option<Standing> {
-        lock(&self.standings).get(&client).copied()
-    }
-
-    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> Opinion {
-        lock(&self.bodies).push((request.body.to_vec(), request.body_is_whole));
-        lock(&self.clients).push(context.client);
-        let verdict = lock(&self.verdict).as_ref().map(|verdict| verdict(request));
-        if !*lock(&self.late) {
-            return Opinion::Now(verdict.unwrap_or(Judgement::Pass));
-        }
-        let (send, receive) = oneshot::channel();
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
-            if let Some(verdict) = verdict {
-                // The client may be gone.
-                let _ = send.send(verdict);
-            }
-        });
-        Opinion::Soon { answer: receive, deadline: Duration::from_secs(1) }
-    }
-
-    fn protocol_violation(&self, _context: &RequestContext<'_>, violation: &'static str) {
-        lock(&self.violations).push(violation);
-    }
-
-    fn observe(&self, observation: Observation) {
-        lock(&self.observations).push(observation);
-    }
-}
-
-/// A config with one site for every host, and one plain listener on loopback.
-#[must_use]
-pub fn one_site(targets: Vec<TargetConfig>) -> Config {
-    let mut config = Config { sites: vec![site("main", &["*"], targets)], ..Config::default() };
-    config.listeners =
-        vec![ListenConfig { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: false, proxy_protocol: false }];
-    config.proxy.threads = Some(1);
-    config
-}
-
-/// One site with everything else as by default.
-#[must_use]
-pub fn site(name: &str, hosts: &[&str], targets: Vec<TargetConfig>) -> SiteConfig {
-    SiteConfig {
-        name: name.into(),
-        hosts: hosts.iter().map(ToString::to_string).collect(),
-        targets,
-        health: None,
-        tls: None,
-        decoy: None,
-        login: qantra_user::config::LoginConfig::default(),
-        headers: qantra_user::config::HeadersConfig::default(),
-        body_bytes_max: None,
-        simulation: false,
-    }
-}
-
-/// A proxy that runs until dropped.
-pub struct Running {
-    /// Where it listens.
-    pub addresses: Vec<SocketAddr>,
-    /// Its judge.
-    pub judge: Arc<TestJudge>,
-    /// Its counters.
-    pub counters: Arc<ProxyCounters>,
-    /// Its reload handle.
-    pub reload: ReloadHandle,
-    stop: watch::Sender<bool>,
-    thread: Option<thread::JoinHandle<Result<(), ProxyError>>>,
-}
-
-impl Running {
-    /// Binds and runs.
-    ///
-    /// # Errors
-    /// What [`Proxy::bind`] says.
-    pub fn start(config: Config) -> Result<Self> {
-        let (judge, counters) = (Arc::new(TestJudge::default()), Arc::new(ProxyCounters::default()));
-        let bound = Proxy::bind(Arc::new(config))?;
-        let proxy = bound.with_judge(Arc::clone(&judge) as Arc<dyn Judge>, Arc::clone(&counters));
-        let (addresses, reload) = (proxy.addresses().to_vec(), proxy.reload_handle());
-        let (stop, stopped) = watch::channel(false);
-        let thread = thread::spawn(move || proxy.run(stopped));
-        Ok(Self { addresses, judge, counters, reload, stop, thread: Some(thread) })
-    }
-
-    /// The first listener.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
-    }
-
-    /// Opens a raw connection to the first listener.
-    ///
-    /// # Errors
-    /// When it refuses.
-    pub fn connect(&self) -> Result<Client> {
-        Client::connect(self.address())
-    }
-
-    /// Sends raw bytes on a connection of their own and returns the answer.
-    ///
-    /// # Errors
-    /// When there is no whole answer.
-    pub fn ask(&self, request: &str) -> Result<Answer> {
-        let mut client = self.connect()?;
-        client.send(request.as_bytes())?;
-        client.answer()
-    }
-
-    /// Tells it to stop, and waits until it has; returns how long that took.
-    pub fn stop(&mut self) -> Duration {
-        let started = Instant::now();
-        let _ = self.stop.send(true);
-        if let Some(thread) = self.thread.take() {
-            // A proxy that panicked or did not run has failed the test already.
-            let _ = thread.join();
-        }
-        started.elapsed()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// One answer.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Its status.
-    pub status: u16,
-    /// Its head, status line included.
-    pub head: String,
-    /// Its body, chunks joined.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// A field's value, by its name in any case.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        lines.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
-    }
-
-    /// Its body as text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-}
-
-/// A client that writes raw bytes.
-pub struct Client {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Client {
-    /// Connects.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
-    }
-
-    /// Sends bytes as they are.
-    ///
-    /// # Errors
-    /// When the server closed the connection.
-    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(self.stream.write_all(bytes)?)
-    }
-
-    /// Reads until the bytes so far end with `end`, and returns them.
-    ///
-    /// # Errors
-    /// When the server closes before.
-    pub fn read_until(&mut self, end: &str) -> Result<String> {
-        while !self.buffer.ends_with(end.as_bytes()) {
-            ensure!(self.more()? > 0, "closed after {:?}", String::from_utf8_lossy(&self.buffer));
-        }
-        Ok(String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned())
-    }
-
-    /// Reads one whole answer; 100 (Continue) is an answer of its own.
-    ///
-    /// # Errors
-    /// When the server closes before, or is too slow.
-    pub fn answer(&mut self) -> Result<Answer> {
-        let end = loop {
-            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at;
-            }
-            ensure!(self.more()? > 0, "closed after {:?}", String::from_utf8_lossy(&self.buffer));
-        };
-        let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
-        self.buffer.drain(..end + 4);
-        let status = head.split(' ').nth(1).context("a status")?.parse()?;
-        let framing = Received { head: head.clone(), body: Vec::new() };
-        let has_no_body = status < 200 || status == 204 || status == 304;
-        let body = if has_no_body {
-            Vec::new()
-        } else {
-            let raw = read_body(&mut self.stream, &mut self.buffer, &framing, &mut |_| {})?;
-            Received { body: raw, ..framing }.content()
-        };
-        Ok(Answer { status, head, body })
-    }
-
-    /// Whether the server closes the connection within this time, and after how long.
-    ///
-    /// # Errors
-    /// When the socket cannot be set up.
-    pub fn closed_within(&mut self, limit: Duration) -> Result<Option<Duration>> {
-        let started = Instant::now();
-        self.stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let mut chunk = [0; 1_024];
-        while started.elapsed() < limit {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Ok(Some(started.elapsed())),
-                Ok(read) => self.buffer.extend_from_slice(&chunk[..read]),
-                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-                }
-                Err(_) => return Ok(Some(started.elapsed())),
-            }
-        }
-        Ok(None)
-    }
-
-    fn more(&mut self) -> Result<usize> {
-        read_more(&mut self.stream, &mut self.buffer)
     }
 }

@@ -4,10 +4,10 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Method, Version, header};
 use pingora::{
-    Error, ErrorSource, ErrorType, Result,
+    Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
@@ -15,8 +15,9 @@ use pingora::{
 };
 
 use super::{
-    Judgement, Opinion, RequestContext, Standing,
+    Judgement, Opinion, RequestContext, Standing, body,
     client::client_address,
+    failure::{status_of, violation_of},
     head::{self, Refusal},
     hosts::without_port,
     login,
@@ -36,12 +37,8 @@ use crate::{
     inspect::RequestView,
 };
 
-/// HTTP/2 hands bodies over in frames of up to this size (RFC 9113, section 4.2).
-const HTTP2_FRAME_BYTES: usize = 16 * 1024;
 /// An upgraded connection may be silent for this long.
 const UPGRADED_SILENCE: Duration = Duration::from_secs(3_600);
-/// The whole inspected part of a body may take this many times the pause that is allowed inside it.
-const HELD_PATIENCE: u32 = 4;
 
 /// Pingora's view of the proxy; one for each worker.
 pub(super) struct Filters {
@@ -188,50 +185,6 @@ impl Filters {
         }
     }
 
-    /// Reads the part of the body that is looked at before anything goes to the origin. Pingora's own buffer for second
-    /// tries keeps the same bytes, and sends them first once there is a target.
-    async fn hold_body(&self, session: &mut Session, ctx: &mut RequestState) -> Result<Bytes> {
-        let is_http2 = session.is_http2();
-        let frame = if is_http2 { HTTP2_FRAME_BYTES } else { 0 };
-        let bytes_max = ctx.live.inspect_body_bytes.min(64 * 1024 - frame);
-        if bytes_max == 0 || session.is_body_empty() || is_grpc(session.req_header()) {
-            return Ok(Bytes::new());
-        }
-        if !is_http2 && session.req_header().headers.contains_key(header::EXPECT) {
-            session.write_continue_response().await?;
-        }
-        session.enable_retry_buffering();
-        let (pause, conn) = (ctx.live.client_body_timeout, ctx.conn.clone());
-        let started_ns = clock::boot_ns();
-        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
-        let mut held = 0;
-        while held < bytes_max && !session.is_body_done() {
-            if let Some(conn) = &conn {
-                conn.keep_reads_short(bytes_max - held);
-            }
-            let waited = Duration::from_nanos(clock::boot_ns().saturating_sub(started_ns));
-            let patience = pause.min((pause * HELD_PATIENCE).saturating_sub(waited));
-            let read = pingora::time::timeout(patience, session.read_request_body()).await;
-            let read = read.map_err(|_| down(ErrorType::ReadTimedout, "request body"))?;
-            let Some(bytes) = read.map_err(|error| error.into_down())? else { break };
-            held += bytes.len();
-            // Most bodies come in one piece and need no copy.
-            if first.is_empty() && all.is_empty() {
-                first = bytes;
-            } else {
-                if all.is_empty() {
-                    all.extend_from_slice(&first);
-                }
-                all.extend_from_slice(&bytes);
-            }
-        }
-        if let Some(conn) = &conn {
-            conn.let_reads_flow();
-        }
-        ctx.body_read = true;
-        Ok(if all.is_empty() { first } else { all.freeze() })
-    }
-
     /// Asks the judge; what comes too late passes.
     async fn ask(&self, session: &mut Session, ctx: &mut RequestState, body: &Bytes) -> Judgement {
         let body_is_whole = session.is_body_done();
@@ -319,7 +272,8 @@ impl ProxyHttp for Filters {
             self.shared.counters.bodies_too_large.increment();
             return self.answer_status(session, ctx, 413).await;
         }
-        let body = self.hold_body(session, ctx).await?;
+        let body = body::hold(session, ctx.conn.as_deref(), &ctx.live).await?;
+        ctx.body_read = session.body_bytes_read() > 0;
         if session.body_bytes_read() as u64 > Self::body_bytes_max(ctx) {
             self.shared.counters.bodies_too_large.increment();
             return self.answer_status(session, ctx, 413).await;
@@ -344,7 +298,7 @@ impl ProxyHttp for Filters {
     ) -> Result<()> {
         if session.body_bytes_read() as u64 > Self::body_bytes_max(ctx) && !session.was_upgraded() {
             self.shared.counters.bodies_too_large.increment();
-            return Err(down(ErrorType::HTTPStatus(413), "request body beyond its limit"));
+            return Err(Error::explain(ErrorType::HTTPStatus(413), "request body beyond its limit").into_down());
         }
         Ok(())
     }
@@ -481,48 +435,11 @@ impl ProxyHttp for Filters {
     }
 }
 
-/// The status that tells a client of an error; 0 where there is no client left.
-fn status_of(error: &Error) -> u16 {
-    match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(status), _) => *status,
-        (ErrorType::ReadTimedout | ErrorType::ConnectTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => 504,
-        (_, ErrorSource::Upstream) => 502,
-        (ErrorType::ReadTimedout, ErrorSource::Downstream) => 408,
-        (
-            ErrorType::WriteError
-            | ErrorType::WriteTimedout
-            | ErrorType::ReadError
-            | ErrorType::ConnectionClosed
-            | ErrorType::H2Error,
-            ErrorSource::Downstream,
-        ) => 0,
-        (ErrorType::InvalidHTTPHeader | ErrorType::Custom(_), ErrorSource::Downstream | ErrorSource::Unset) => 400,
-        _ => 500,
-    }
-}
-
-fn violation_of(error: &Error) -> &'static str {
-    match error.etype() {
-        ErrorType::Custom("InvalidChunk") => "malformed chunk",
-        ErrorType::Custom("InvalidTrailerEnd") => "malformed trailer",
-        _ => "malformed request",
-    }
-}
-
-fn down(kind: ErrorType, what: &'static str) -> Box<Error> {
-    Error::explain(kind, what).into_down()
-}
-
 fn split_query(target: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'?', target) {
         Some(at) => (&target[..at], &target[at + 1..]),
         None => (target, &[]),
     }
-}
-
-/// Two-way streams: waiting for the body's end would wait for an answer that waits for us.
-fn is_grpc(request: &RequestHeader) -> bool {
-    request.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// A WebSocket about to open. With a body it is an ordinary request, whatever it says it wants to become: the patience

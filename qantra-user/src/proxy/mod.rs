@@ -6,10 +6,12 @@
 //! calls `filters`, which find the client (`client`) and the site (`hosts`, `sites`), ask the judge, pick a target
 //! (`target`) and harden the answer (`harden`).
 
+mod body;
 mod client;
 mod connection;
 mod counters;
 mod error;
+mod failure;
 mod filters;
 mod harden;
 mod head;

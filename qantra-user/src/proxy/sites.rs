@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     Judge, ProxyCounters, ProxyError,
+    body::HELD_BYTES_MAX,
     client::TrustedPeers,
     harden::Hardening,
     head::HeadLimits,
@@ -17,9 +18,6 @@ use super::{
     throttle::Throttle,
 };
 use crate::config::{Config, HealthConfig, LoginConfig, SiteConfig, SiteIndex, TargetConfig};
-
-/// How much of a body can be held back and sent on: what Pingora keeps for a second try at another target.
-const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// What every worker shares.
 pub(super) struct Shared {
