@@ -74,6 +74,11 @@ impl Control for Desk {
     }
 }
 
+/// Keeps decisions of a fixed day long ago as well.
+fn keep_all() -> StoreConfig {
+    StoreConfig { keep_days: 36_500, ..StoreConfig::default() }
+}
+
 /// A daemon's control socket, served until this value goes.
 struct Daemon {
     dir: tempfile::TempDir,
@@ -89,7 +94,7 @@ impl Daemon {
     /// As the daemon does: what the store knows is put back in force.
     fn start_in(dir: tempfile::TempDir) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let store = Store::open(dir.path(), &StoreConfig::default(), Arc::clone(&metrics)).unwrap();
+        let store = Store::open(dir.path(), &keep_all(), Arc::clone(&metrics)).unwrap();
         let enforcer = Enforcer::new(None, metrics, false);
         let now = Now::read();
         let mut config = Config::default();

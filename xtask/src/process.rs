@@ -82,6 +82,14 @@ pub fn is_root() -> bool {
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::workspace::root());
+    // Cargo tells this process which package it belongs to. Build scripts that watch those variables (ring's does) would
+    // run again, and everything above them be built again, whenever `cargo` is called by hand in between.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

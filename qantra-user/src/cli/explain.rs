@@ -112,7 +112,7 @@ fn of_finding(number: usize, finding: &Finding, facts: &mut Vec<(&str, String)>)
     for measured in &evidence.measurements {
         facts.push((
             "  measured",
-            format!("{} {:.6} (threshold {:.6})", measured.name, Plain(measured.value), Plain(measured.threshold)),
+            format!("{} {} (threshold {})", measured.name, Plain(measured.value), Plain(measured.threshold)),
         ));
     }
 }

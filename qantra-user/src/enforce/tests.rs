@@ -355,6 +355,29 @@ fn requests_are_counted_and_read_back() {
     assert_eq!(counts, [(1, 9, 0), (2, 0, 2)]);
 }
 
+/// `cargo test --release -p qantra-user --lib -- --ignored --nocapture how_long`: prints, asserts nothing about time.
+#[test]
+#[ignore = "prints timings for people"]
+fn how_long_a_decision_and_a_look_take_with_100_000_in_force() {
+    let (_, enforcer) = enforcer();
+    let net = |n: u64| Ipv4Addr::from(0x0b00_0000 + n as u32).to_string();
+    let mut took_ns = Vec::new();
+    for n in 0..100_000 {
+        let new = decision(n, &net(n), Action::Block, Some(3_600));
+        let begin = crate::clock::boot_ns();
+        enforcer.apply(new, at(0)).unwrap();
+        took_ns.push(crate::clock::boot_ns() - begin);
+    }
+    let last = &mut took_ns[90_000..];
+    last.sort_unstable();
+    println!("apply: median {} ns, p99 {} ns", last[5_000], last[9_900]);
+    let addresses: Vec<IpAddr> = (0..200_000).map(|n| ip(&net(n * 7_919 % 200_000))).collect();
+    let begin = crate::clock::boot_ns();
+    let banned = addresses.iter().filter(|address| enforcer.standing(**address, at(1).boot_ns).is_some()).count();
+    println!("standing: {} ns each, half of them banned", (crate::clock::boot_ns() - begin) / 200_000);
+    assert_eq!(banned, 100_000);
+}
+
 /// One step of a random life.
 #[derive(Debug, Clone)]
 enum Step {
