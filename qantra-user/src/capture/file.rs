@@ -40,8 +40,8 @@ impl Load for Frame {
         self.bytes.as_slice().load(offset)
     }
 
-    fn frame_bytes(&self) -> Option<usize> {
-        Some((self.wire_bytes as usize).max(self.bytes.len()))
+    fn frame_bytes(&self) -> usize {
+        (self.wire_bytes as usize).max(self.bytes.len())
     }
 }
 
