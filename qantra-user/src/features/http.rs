@@ -67,33 +67,22 @@ pub fn for_each_position(kind: FieldKind, value: &[u8], mut visit: impl FnMut(Po
     visit(Position { at: value.len(), ids: ids(last_four << 8 | u32::from(END)) });
 }
 
-/// The n-gram of a length that ends at a byte of the value, as text for evidence: normalised, marks as `^` and `$`.
+/// The n-gram of a length that ends at one of a field's positions, as text for evidence: normalised, the marks at the
+/// field's ends as `^` and `$`. `positions` are all of the field's.
 #[must_use]
-pub fn gram_text(kind: FieldKind, value: &[u8], at: usize, length: usize) -> String {
-    let mut recent = Vec::with_capacity(8);
-    let mut text = String::new();
-    let mut last_four = 0_u32;
-    for_each_position(kind, value, |position| {
-        if position.at > at || !text.is_empty() && position.at == at {
-            return;
-        }
-        let byte = match position.at {
-            _ if last_four == 0 => b'^',
-            end if end == value.len() => b'$',
-            index => NORMAL[usize::from(value[index])],
-        };
-        last_four = last_four << 8 | u32::from(byte);
-        recent.push(byte);
-    });
-    for byte in recent.iter().skip(recent.len().saturating_sub(length)) {
-        text.push(match *byte {
+pub fn gram_text(value: &[u8], positions: &[Position], last: usize, length: usize) -> String {
+    let first = (last + 1).saturating_sub(length);
+    let shown = |(index, position): (usize, &Position)| match value.get(position.at) {
+        _ if index == 0 => '^',
+        None => '$',
+        Some(byte) => match NORMAL[usize::from(*byte)] {
             HIGH => '\u{FFFD}',
             NUL => '\u{2400}',
             byte if byte == b' ' || byte.is_ascii_graphic() => char::from(byte),
             _ => '\u{2426}',
-        });
-    }
-    text
+        },
+    };
+    positions.iter().enumerate().take(last + 1).skip(first).map(shown).collect()
 }
 
 #[inline]
@@ -184,9 +173,11 @@ mod tests {
 
     #[test]
     fn grams_are_shown_as_they_were_hashed() {
-        assert_eq!(gram_text(FieldKind::Value, b"x' OR 1", 1, 4), "^x'");
-        assert_eq!(gram_text(FieldKind::Value, b"x' OR 1", 4, 4), "' or");
-        assert_eq!(gram_text(FieldKind::Value, b"x' OR 1", 7, 3), " 0$");
+        let value = b"x' OR 1";
+        let all = positions(FieldKind::Value, value);
+        assert_eq!(gram_text(value, &all, 2, 4), "^x'");
+        assert_eq!(gram_text(value, &all, 5, 4), "' or");
+        assert_eq!(gram_text(value, &all, all.len() - 1, 3), " 0$");
     }
 
     #[test]

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     detect::Weight,
     features::http::{
-        CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, KIND_ID_BASE, PADDING_ID, for_each_position,
-        gram_text,
+        CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, KIND_ID_BASE, PADDING_ID, Position,
+        for_each_position, gram_text,
     },
     inspect::{Field, FieldKind, Fields, RequestView},
 };
@@ -210,26 +210,26 @@ impl RequestGate {
             ids,
             score: window.score,
             threshold: self.thresholds[field.kind as usize],
-            weights: self.weights(field, &positions[window.start..window.end]),
+            weights: self.weights(field, &positions, window),
         }
     }
 
-    /// The n-grams of a window that weighed most: of each position the longest that says something.
-    fn weights(&self, field: &Field<'_>, window: &[crate::features::http::Position]) -> Vec<Weight> {
-        let norm = self.scale / (window.len() as f32 + LENGTH_PRIOR).sqrt();
-        let mut heaviest: Vec<(i16, usize, usize)> = Vec::new();
-        for position in window {
+    /// The n-grams of a window that weighed most.
+    fn weights(&self, field: &Field<'_>, positions: &[Position], window: Window) -> Vec<Weight> {
+        let norm = self.norm(window.end - window.start);
+        let mut heaviest: Vec<(i16, usize, usize)> = Vec::with_capacity(WINDOW_MAX * GRAMS_PER_POSITION);
+        for (index, position) in positions.iter().enumerate().take(window.end).skip(window.start) {
             for (n, id) in position.ids.iter().enumerate() {
-                heaviest.push((self.table[usize::from(*id)], position.at, n + 1));
+                heaviest.push((self.table[usize::from(*id)], index, n + 1));
             }
         }
         heaviest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut weights: Vec<Weight> = Vec::with_capacity(6);
-        for (weight, at, length) in heaviest.into_iter().take(32) {
+        for (weight, last, length) in heaviest.into_iter().take(32) {
             if weight <= 0 || weights.len() == 6 {
                 break;
             }
-            let feature = format!("\"{}\"", gram_text(field.kind, field.value, at, length));
+            let feature = format!("\"{}\"", gram_text(field.value, positions, last, length));
             if !weights.iter().any(|known| known.feature == feature) {
                 weights.push(Weight { feature, weight: f32::from(weight) * norm });
             }
