@@ -98,12 +98,13 @@ pub(crate) const ATTACKS: [Attack; 12] = [
         command: "ffuf -u http://@SHOP@/FUZZ -w @DIR@/words.txt -t 4 -timeout 2 -maxtime 20 -s",
     },
     Attack {
-        name: "hping3 UDP flood",
+        name: "nping UDP flood",
         host: "udp",
         classes: &["udp_flood"],
         start_s: 70,
         limit_s: 12,
-        command: "hping3 --udp -p 53 -i u1 -c 150000 -q @GATEWAY@",
+        // hping3 sends 2,000 to 6,000 datagrams a second on a busy machine unless it is let loose; nping keeps its rate.
+        command: "nping --udp -p 53 --rate 12000 -c 100000 -q --no-capture @GATEWAY@",
     },
     Attack {
         name: "slowhttptest body",
