@@ -50,7 +50,8 @@ pub(crate) const ATTACKS: [Attack; 12] = [
     Attack {
         name: "hydra form login",
         host: "hydra",
-        classes: &["brute_force", "credential_stuffing"],
+        // The request classifier knows the name that hydra gives itself before the first dozen of logins have failed.
+        classes: &["brute_force", "credential_stuffing", "scanner"],
         start_s: 20,
         limit_s: 20,
         command: "hydra -I -l ada -P @DIR@/passwords.txt -t 4 -w 3 @SHOP@ http-post-form \
@@ -75,7 +76,8 @@ pub(crate) const ATTACKS: [Attack; 12] = [
     Attack {
         name: "sqlmap",
         host: "sqlmap",
-        classes: &["sqli"],
+        // As with hydra: sqlmap introduces itself.
+        classes: &["sqli", "scanner"],
         start_s: 44,
         limit_s: 30,
         command: "sqlmap -u http://@SHOP@/search?q=lamp&category=1 -p category --batch --level 1 --timeout 2 --retries 0 \
