@@ -11,12 +11,12 @@ honest clients that training never saw; attacks measured on `test` tools alone.
 import argparse
 import concurrent.futures
 import hashlib
-import io
 import json
 import re
 import subprocess
 from pathlib import Path
 
+import manifest
 import numpy as np
 import onnx
 import onnxruntime
@@ -131,34 +131,15 @@ def run(model, x, output=0):
     return session.run(None, {session.get_inputs()[0].name: x})[output]
 
 
-def write_manifest(out, entries):
-    """Replaces the entries of source models and leaves every other as it is."""
-    path = out / "manifest.toml"
-    text = path.read_text() if path.exists() else "format = 1\n"
-    head, *blocks = re.split(r"(?m)^(?=\[\[model\]\])", text)
-    kept = [block.rstrip() for block in blocks if 'role = "source_' not in block]
-    path.write_text("\n\n".join([head.rstrip(), *kept, *entries]) + "\n")
-
-
-def toml(value):
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps(value) if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def entry(name, role, model, schema, classes, thresholds, measured, data, out):
-    blob = model.SerializeToString()
-    (out / f"{name}.onnx").write_bytes(blob)
-    lines = ["[[model]]"]
-    fields = {
-        "name": name, "version": VERSION, "role": role, "file": f"{name}.onnx",
-        "sha256": hashlib.sha256(blob).hexdigest(), "schema": schema, "classes": classes, "data": data,
+def entry(role, model, schema, classes, thresholds, measured, data, out):
+    """The manifest's entry of a model, whose file is written beside it."""
+    blob, file = model.SerializeToString(), f"{role}.onnx"
+    (out / file).write_bytes(blob)
+    return {
+        "name": role.replace("_", "-"), "role": role, "file": file, "sha256": hashlib.sha256(blob).hexdigest(),
+        "version": VERSION, "schema": schema, "data": data, "classes": classes, "thresholds": thresholds,
+        "measured": {key: round(value, 4) for key, value in measured.items()},
     }
-    lines += [f"{key} = {toml(value)}" for key, value in fields.items()]
-    for table, values in (("thresholds", thresholds), ("measured", measured)):
-        lines.append(f"\n[model.{table}]")
-        lines += [f"{json.dumps(key)} = {toml(value)}" for key, value in values.items()]
-    return "\n".join(lines)
 
 
 def main():
@@ -240,13 +221,13 @@ def main():
         "runs of models/train/source_record.py in network namespaces: attacks and honest clients, split by tool",
     ]
     args.out.mkdir(parents=True, exist_ok=True)
-    write_manifest(args.out, [
-        entry("source_forest", "source_forest", forest_onnx, schema, [], {"flag": flag}, forest_measured, data, args.out),
-        entry(
-            "source_classifier", "source_classifier", classifier_onnx, schema, CLASSES, {"confidence": confidence},
-            classifier_measured, data, args.out,
-        ),
-    ])
+    thresholds = {"flag": round(flag, 6)}
+    forest_entry = entry("source_forest", forest_onnx, schema, [], thresholds, forest_measured, data, args.out)
+    thresholds = {"confidence": round(confidence, 4)}
+    classifier_entry = entry(
+        "source_classifier", classifier_onnx, schema, CLASSES, thresholds, classifier_measured, data, args.out
+    )
+    manifest.update(args.out / "manifest.toml", [forest_entry, classifier_entry])
 
 
 if __name__ == "__main__":

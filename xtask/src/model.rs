@@ -1,14 +1,21 @@
 //! Enters: labelled data and the training scripts. Leaves: `models/*.onnx` and `models/manifest.toml`. Features are
 //! computed by the daemon's own code; it must never train on anything that is not named in `models/README.md`.
 
-use std::{env, path::PathBuf, process::Command};
+mod source;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{process, workspace};
 
 /// What the scripts import, pinned: another version may round differently, and the files would no longer be the same.
-const PYTHON_PACKAGES: [&str; 3] = ["numpy==2.3.5", "scipy==1.16.3", "onnx==1.23.2"];
+const PYTHON_PACKAGES: [&str; 6] =
+    ["numpy==2.3.5", "scipy==1.16.3", "onnx==1.23.2", "scikit-learn==1.9.1", "skl2onnx==1.20.0", "onnxruntime==1.31.1"];
 /// How many benign and malicious requests the recipes make.
 const RECIPES: [&str; 2] = ["14000", "5000"];
 
@@ -21,7 +28,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Train the request models: export features, fit, measure by origin, write `models/`.
+    /// Train the models: export features, fit, measure by origin, write `models/`.
     Train(TrainArgs),
 }
 
@@ -31,9 +38,21 @@ struct TrainArgs {
     /// The version that the manifest gets.
     #[arg(long, default_value = "1")]
     version: String,
+    /// Which models; none: all of them.
+    #[arg(long, value_enum)]
+    only: Option<Which>,
     /// Where the models go.
     #[arg(long)]
     output: Option<PathBuf>,
+}
+
+/// What a model looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// Requests.
+    Request,
+    /// What sources do over time; recording needs root.
+    Source,
 }
 
 /// `cargo xtask model`.
@@ -65,18 +84,28 @@ pub(crate) fn data_dir() -> Result<PathBuf> {
 fn train(args: &TrainArgs) -> Result<()> {
     let data = data_dir()?;
     let python = python()?;
-    let scripts = workspace::root().join("models/train");
     let output = args.output.clone().unwrap_or_else(|| workspace::root().join("models"));
     let work = workspace::target_dir().join("train");
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
 
+    if args.only != Some(Which::Source) {
+        train_request(args, &python, &data, &work, &output)?;
+    }
+    if args.only != Some(Which::Request) {
+        source::train(&python, &data, &work, &output)?;
+    }
+    Ok(())
+}
+
+fn train_request(args: &TrainArgs, python: &Path, data: &Path, work: &Path, output: &Path) -> Result<()> {
+    let scripts = workspace::root().join("models/train");
     let recipes = work.join("recipes.jsonl");
     let file = std::fs::File::create(&recipes).with_context(|| recipes.display().to_string())?;
-    process::run(Command::new(&python).arg(scripts.join("recipes.py")).args(RECIPES).stdout(file))?;
+    process::run(Command::new(python).arg(scripts.join("recipes.py")).args(RECIPES).stdout(file))?;
     let example = ["run", "--quiet", "--package", "qantra-user", "--example", "request_features", "--"];
-    process::run(process::cargo().args(example).arg(&work).arg(data.join("http/train.jsonl.gz")).arg(&recipes))?;
+    process::run(process::cargo().args(example).arg(work).arg(data.join("http/train.jsonl.gz")).arg(&recipes))?;
     process::run(
-        Command::new(&python)
+        Command::new(python)
             .arg(scripts.join("request.py"))
             .args([work.as_os_str(), output.as_os_str()])
             .args(["--version", &args.version])
@@ -89,7 +118,7 @@ fn train(args: &TrainArgs) -> Result<()> {
 fn python() -> Result<PathBuf> {
     let venv = workspace::target_dir().join("train-venv");
     let python = venv.join("bin/python");
-    let imports = "import sys, numpy, scipy, onnx; assert sys.version_info >= (3, 11)";
+    let imports = "import sys, numpy, scipy, onnx, sklearn, skl2onnx, onnxruntime; assert sys.version_info >= (3, 11)";
     if process::succeeds(Command::new(&python).args(["-c", imports])) {
         return Ok(python);
     }
@@ -99,6 +128,9 @@ fn python() -> Result<PathBuf> {
     };
     process::quiet("making a Python environment", Command::new(system).args(["-m", "venv"]).arg(&venv))?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    process::quiet("installing numpy, scipy and onnx", Command::new(&python).args(install).args(PYTHON_PACKAGES))?;
+    process::quiet(
+        "installing what the training scripts import",
+        Command::new(&python).args(install).args(PYTHON_PACKAGES),
+    )?;
     Ok(python)
 }

@@ -71,7 +71,10 @@ impl SourceCounter {
     /// Reports what is still being counted.
     pub fn flush(&mut self, emit: &mut impl FnMut(PacketObservation)) {
         let end_ms = self.last_ms;
-        for (_, mut running) in self.sources.drain() {
+        // In one order, so that the same capture gives the same observations each time.
+        let mut ended: Vec<Running> = self.sources.drain().map(|(_, running)| running).collect();
+        ended.sort_by_key(|running| running.counts.source);
+        for mut running in ended {
             running.report(end_ms.min(running.since_ms + u64::from(self.window_ms)), emit);
         }
     }
