@@ -36,8 +36,9 @@ pub fn run(args: &Args) -> Result<()> {
     setup::ensure(&[Need::Dist])?;
     let both = [Arch::X86_64, Arch::Aarch64];
     let targets = if args.target.is_empty() { &both[..] } else { &args.target };
-    // This machine's daemon writes the completions and manual pages of every package.
-    let host = build::build(&build::Args { release: true, target: None })?;
+    // This machine's daemon writes the completions and manual pages of every package; how fast does not matter.
+    let release = targets.contains(&Arch::host());
+    let host = build::build(&build::Args { release, target: None })?;
     let mut packages = Vec::new();
     for &arch in targets {
         let built = if arch == Arch::host() {
