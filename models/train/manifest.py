@@ -3,8 +3,8 @@
 import tomllib
 from pathlib import Path
 
-HEAD = """# Written by `cargo xtask model train`. `measured` is each origin scored by a model that was fitted without it, with
-# thresholds that were fixed on benign requests of origins that the scoring model had not seen either.
+HEAD = """# Written by `cargo xtask model train`. `measured` is each origin scored by a model that was fitted without it. Thresholds
+# were fixed on the scores of all recorded benign requests together, the measured origin's among them: see README.md.
 format = 1
 """
 

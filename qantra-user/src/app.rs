@@ -141,8 +141,9 @@ impl Stages {
         let store = Arc::new(Store::open(&config.daemon.state_dir, &config.store, Arc::clone(&metrics))?);
         let plane = kernel.as_ref().map(|kernel| kernel.plane() as Arc<dyn KernelPlane>);
         let enforcer = Arc::new(Enforcer::new(plane, Arc::clone(&metrics), config.daemon.simulation));
-        let policy =
+        let mut policy =
             Policy::new(config.policy.clone(), simulated_sites(config), config.daemon.simulation, rand::random());
+        policy.set_local(local_networks(config));
         let actor = Actor::new(policy, Arc::clone(&enforcer), Arc::clone(&store), Arc::clone(&metrics));
         enforcer.set_allowlist(store.allowlist(now.unix_ms)?, now)?;
         upkeep::protect(config, &enforcer, &actor, now);

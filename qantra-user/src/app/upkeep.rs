@@ -25,6 +25,9 @@ const READ_BACK_ROUNDS: u64 = 5;
 /// Every so many rounds the box's own addresses, gateways and resolvers are looked up again.
 const DISCOVER_ROUNDS: u64 = 10;
 
+/// The proxy's count of requests that passed because the classifier was late.
+const JUDGE_LATE: &str = "judge_late";
+
 /// What upkeep works on.
 pub(super) struct Upkeep {
     pub(super) actor: Arc<Actor>,
@@ -102,8 +105,11 @@ impl Upkeep {
 
     fn count_proxy_events(&self, seen: &mut HashMap<&'static str, u64>) {
         for (event, total) in self.counters.totals() {
-            let before = seen.insert(event, total).unwrap_or(0);
-            self.metrics.proxy_events.with_label_values(&[event]).inc_by(total.saturating_sub(before));
+            let fresh = total.saturating_sub(seen.insert(event, total).unwrap_or(0));
+            self.metrics.proxy_events.with_label_values(&[event]).inc_by(fresh);
+            if event == JUDGE_LATE {
+                self.metrics.fail_open("model").inc_by(fresh);
+            }
         }
     }
 }

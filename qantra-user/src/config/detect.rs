@@ -141,7 +141,7 @@ pub struct FloodConfig {
 
 impl Default for FloodConfig {
     fn default() -> Self {
-        Self { syn_pps: 500, udp_pps: 5_000, icmp_pps: 200 }
+        Self { syn_pps: 500, udp_pps: 10_000, icmp_pps: 200 }
     }
 }
 

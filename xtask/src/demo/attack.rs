@@ -27,6 +27,9 @@ pub(crate) struct Attack {
 /// Paths that are tried, passwords that are tried: more than any tool gets through in its time.
 const WORDS: usize = 3_000;
 const PASSWORDS: usize = 600;
+/// The name that web tools give themselves: their own would give them away, and no attacker who means it uses that.
+const BROWSER: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
 
 /// All attacks, in order of their start. Several run at a time. Rates are moderate: the machine has the attackers, the gateway
 /// and the origin on the same few cores, and detection must not depend on a tool's running flat out.
@@ -42,20 +45,19 @@ pub(crate) const ATTACKS: [Attack; 12] = [
     Attack {
         name: "gobuster",
         host: "gobuster",
-        classes: &["content_scan", "scanner"],
+        classes: &["content_scan"],
         start_s: 14,
         limit_s: 25,
-        command: "gobuster dir -u http://@SHOP@/ -w @DIR@/words.txt -t 4 --timeout 2s -q -z --no-error",
+        command: "gobuster dir -a @BROWSER@ -u http://@SHOP@/ -w @DIR@/words.txt -t 4 --timeout 2s -q -z --no-error",
     },
     Attack {
         name: "hydra form login",
         host: "hydra",
-        // The request classifier knows the name that hydra gives itself before the first dozen of logins have failed.
-        classes: &["brute_force", "credential_stuffing", "scanner"],
+        classes: &["brute_force", "credential_stuffing"],
         start_s: 20,
         limit_s: 20,
         command: "hydra -I -l ada -P @DIR@/passwords.txt -t 4 -w 3 @SHOP@ http-post-form \
-                  /login:username=^USER^&password=^PASS^:F=Wrong",
+                  /login:username=^USER^&password=^PASS^:F=Wrong:H=User-Agent\\:@BROWSER@",
     },
     Attack {
         name: "slowhttptest headers",
@@ -76,12 +78,11 @@ pub(crate) const ATTACKS: [Attack; 12] = [
     Attack {
         name: "sqlmap",
         host: "sqlmap",
-        // As with hydra: sqlmap introduces itself.
-        classes: &["sqli", "scanner"],
+        classes: &["sqli"],
         start_s: 44,
         limit_s: 30,
         command: "sqlmap -u http://@SHOP@/search?q=lamp&category=1 -p category --batch --level 1 --timeout 2 --retries 0 \
-                  --output-dir=@DIR@/sqlmap",
+                  --user-agent=@BROWSER@ --output-dir=@DIR@/sqlmap",
     },
     Attack {
         name: "hping3 ICMP flood",
@@ -94,10 +95,10 @@ pub(crate) const ATTACKS: [Attack; 12] = [
     Attack {
         name: "ffuf over IPv6",
         host: "ffuf",
-        classes: &["content_scan", "scanner"],
+        classes: &["content_scan"],
         start_s: 60,
         limit_s: 25,
-        command: "ffuf -u http://@SHOP@/FUZZ -w @DIR@/words.txt -t 4 -timeout 2 -maxtime 20 -s",
+        command: "ffuf -H User-Agent:@BROWSER@ -u http://@SHOP@/FUZZ -w @DIR@/words.txt -t 4 -timeout 2 -maxtime 20 -s",
     },
     Attack {
         name: "nping UDP flood",
@@ -148,6 +149,7 @@ impl Attack {
             ("@FILES_PORT@", FILES_PORT.to_string()),
             ("@SHOP@", SHOP_HOST.to_owned()),
             ("@DIR@", lab.dir().display().to_string()),
+            ("@BROWSER@", BROWSER.to_owned()),
         ];
         for word in self.command.split_whitespace() {
             command.arg(places.iter().fold(word.to_owned(), |word, (name, place)| word.replace(name, place)));
