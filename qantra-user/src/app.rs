@@ -13,6 +13,7 @@ mod signals;
 mod upkeep;
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -83,18 +84,19 @@ pub enum AppError {
 pub fn run(config: Config, path: &Path, bpf_log: bool) -> Result<(), AppError> {
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new()?);
+    let doors = Doors::open(&config)?;
+    let mut kernel = match config.interfaces.is_empty() {
+        true => None,
+        false => Some(Kernel::start(&config.kernel, &config.interfaces, bpf_log)?),
+    };
+    // Capabilities belong to threads: until here there must be no other one.
+    privileges::drop_to(&config.daemon.user)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(8)
         .thread_name("control")
         .enable_all()
         .build()?;
-    let doors = Doors::open(&config, &runtime)?;
-    let mut kernel = match config.interfaces.is_empty() {
-        true => None,
-        false => Some(Kernel::start(&config.kernel, &config.interfaces, bpf_log)?),
-    };
-    privileges::drop_to(&config.daemon.user)?;
     let events = kernel.as_mut().and_then(Kernel::take_events);
     let stages = Stages::join(&config, path, kernel, Arc::clone(&metrics))?;
     stages.serve(doors, events, runtime)
@@ -104,14 +106,14 @@ pub fn run(config: Config, path: &Path, bpf_log: bool) -> Result<(), AppError> {
 struct Doors {
     proxy: Bound,
     control: ControlSocket,
-    metrics: Option<tokio::net::TcpListener>,
+    metrics: Option<TcpListener>,
 }
 
 impl Doors {
-    fn open(config: &Arc<Config>, runtime: &tokio::runtime::Runtime) -> Result<Self, AppError> {
+    fn open(config: &Arc<Config>) -> Result<Self, AppError> {
         let proxy = Proxy::bind(Arc::clone(config))?;
         let control = ControlSocket::bind(&config.daemon.control_socket, config.daemon.control_group.as_deref())?;
-        let metrics = config.metrics.listen.map(|address| runtime.block_on(metrics::bind(address))).transpose()?;
+        let metrics = config.metrics.listen.map(metrics::bind).transpose()?;
         Ok(Self { proxy, control, metrics })
     }
 }
@@ -255,7 +257,7 @@ impl Stages {
 /// The control socket, the metrics listener and signals, until one of them says to stop.
 async fn control_plane(
     control: ControlSocket,
-    metrics_listener: Option<tokio::net::TcpListener>,
+    metrics_listener: Option<TcpListener>,
     daemon: Arc<Daemon>,
     metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,

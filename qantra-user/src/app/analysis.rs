@@ -96,8 +96,9 @@ impl Analysis {
     /// Asks the source models about the sources seen since the last look.
     fn look(&self, detectors: &mut BehaviourDetectors, since_ms: u64, now: Now, found: &mut Vec<Finding>) {
         let Some(models) = self.models.load_full() else { return };
-        let flows = detectors.active_since(since_ms).take(SOURCES_PER_LOOK);
-        let vectors: Vec<SourceVector> = flows.map(|flow| source::vector(flow, now.boot_ms())).collect();
+        let at_ms = now.boot_ms();
+        let flows = detectors.active_since(since_ms).filter(|flow| source::is_enough(flow, at_ms));
+        let vectors: Vec<SourceVector> = flows.take(SOURCES_PER_LOOK).map(|flow| source::vector(flow, at_ms)).collect();
         if vectors.is_empty() {
             return;
         }

@@ -97,6 +97,24 @@ pub fn schema() -> Schema {
     Schema { name: NAME, columns: &COLUMNS, parameters: vec![REVISION.to_owned()] }
 }
 
+/// Requests and connections in ten minutes from which there is something to judge.
+const EXCHANGES_MIN: u32 = 20;
+/// TCP SYN, UDP datagrams and ICMP messages in ten minutes from which there is something to judge.
+const PACKETS_MIN: u32 = 50;
+
+/// Whether a source did enough for its vector to mean anything. A visitor's single request makes shares of 0 and 1 that
+/// only attacks have otherwise.
+#[must_use]
+pub fn is_enough(flow: &SourceFlow, at_ms: u64) -> bool {
+    let exchanges =
+        flow.http.as_deref().map_or(0, |http| http.requests_10min(at_ms).saturating_add(http.connections_10min(at_ms)));
+    let packets = flow.packets.as_deref().map_or(0, |packets| {
+        let openings = packets.syn_10min(at_ms).saturating_add(packets.udp_10min(at_ms));
+        openings.saturating_add(packets.icmp_10min(at_ms))
+    });
+    exchanges >= EXCHANGES_MIN || packets >= PACKETS_MIN
+}
+
 /// The behaviour vector of a flow at a time, in ms since boot.
 #[must_use]
 pub fn vector(flow: &SourceFlow, at_ms: u64) -> SourceVector {

@@ -1,6 +1,9 @@
 //! The listener that Prometheus scrapes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -9,7 +12,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
 
 use super::Metrics;
 
@@ -32,8 +34,11 @@ pub enum ServeError {
 ///
 /// # Errors
 /// The address is taken or is not an address of this box.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let failed = |source| ServeError::Bind { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
 }
 
 /// Answers `/metrics` until `shutdown` is done.
@@ -46,6 +51,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new().route("/metrics", get(text)).with_state(metrics);
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 

@@ -57,7 +57,7 @@ pub(crate) const ATTACKS: [Attack; 12] = [
         start_s: 20,
         limit_s: 20,
         command: "hydra -I -l ada -P @DIR@/passwords.txt -t 4 -w 3 @SHOP@ http-post-form \
-                  /login:username=^USER^&password=^PASS^:F=Wrong:H=User-Agent\\:@BROWSER@",
+                  /login:username=^USER^&password=^PASS^:H=User-Agent\\:@BROWSER@:F=Wrong",
     },
     Attack {
         name: "slowhttptest headers",
