@@ -1,5 +1,4 @@
 //! The real binary without a daemon: help, usage errors, configuration errors, exit codes.
-#![expect(clippy::unwrap_used, reason = "a failure of a test's own step ends the test")]
 
 use std::{fs, process::Stdio};
 

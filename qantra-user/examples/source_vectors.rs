@@ -165,7 +165,8 @@ fn print(
     for tracked in table.iter().filter(|tracked| tracked.flow.last_ms + TICK_MS >= tick_ms) {
         let rows = printed.entry(tracked.flow.address).or_insert(0);
         *rows += 1;
-        if *rows > DENSE_ROWS && (!(*rows).is_multiple_of(SPARSE_EVERY) || *rows > DENSE_ROWS + ROWS_MAX * SPARSE_EVERY) {
+        if *rows > DENSE_ROWS && (!(*rows).is_multiple_of(SPARSE_EVERY) || *rows > DENSE_ROWS + ROWS_MAX * SPARSE_EVERY)
+        {
             continue;
         }
         write!(out, "{},{},{rows}", options.label, options.group)?;

@@ -1,6 +1,6 @@
 //! Enters: what a person typed. Leaves: what they asked for on standard output, one line of trouble on standard error,
 //! and an exit code: 0 done, 1 failed, 2 bad usage or configuration, 3 daemon not reachable. One file a verb; a new
-//! verb is a file with `Args` and `run`, and one line in [`Verb`] and [`dispatch`]. It must never touch a stage: all but
+//! verb is a file with `Args` and `run`, and one line in `Verb` and `dispatch`. It must never touch a stage: all but
 //! `run` and the offline verbs ask the daemon over its socket.
 
 mod allowlists;
