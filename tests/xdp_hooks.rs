@@ -3,19 +3,16 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::UdpSocket,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    thread::{JoinHandle, sleep},
+    sync::atomic::Ordering::Relaxed,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use qantra_tests::{
+    flood::Flood,
     kernel::{Pins, ban, config, interface},
     netns::{NetNs, join},
 };
@@ -138,68 +135,6 @@ fn a_start_that_fails_leaves_nothing_attached() -> Result<()> {
     Ok(())
 }
 
-/// A flood of datagrams from the client to the box, and how many came through.
-struct Flood {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    received: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Flood {
-    /// About 5,000 datagrams a second, until dropped and at most for a minute.
-    fn start(cable: &Cable) -> Result<Self> {
-        let inlet = {
-            let _inside = cable.gateway.enter()?;
-            UdpSocket::bind((BOX, 4_000))?
-        };
-        let outlet = {
-            let _inside = cable.client.enter()?;
-            UdpSocket::bind((CLIENT, 0))?
-        };
-        outlet.connect((BOX, 4_000))?;
-        inlet.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let (stop, sent, received) = (Arc::default(), Arc::default(), Arc::default());
-        let mut flood = Self { stop, sent, received, threads: Vec::new() };
-        let (stop, sent) = (Arc::clone(&flood.stop), Arc::clone(&flood.sent));
-        flood.threads.push(std::thread::spawn(move || {
-            let end = Instant::now() + Duration::from_secs(60);
-            while !stop.load(Relaxed) && Instant::now() < end {
-                if outlet.send(&[7; 100]).is_ok() {
-                    sent.fetch_add(1, Relaxed);
-                }
-                sleep(Duration::from_micros(200));
-            }
-        }));
-        let (stop, received) = (Arc::clone(&flood.stop), Arc::clone(&flood.received));
-        flood.threads.push(std::thread::spawn(move || {
-            let mut buffer = [0; 200];
-            while !stop.load(Relaxed) {
-                if inlet.recv(&mut buffer).is_ok() {
-                    received.fetch_add(1, Relaxed);
-                }
-            }
-        }));
-        Ok(flood)
-    }
-
-    /// What is sent and received within some time.
-    fn during(&self, time: Duration) -> (u64, u64) {
-        let before = (self.sent.load(Relaxed), self.received.load(Relaxed));
-        sleep(time);
-        (self.sent.load(Relaxed) - before.0, self.received.load(Relaxed) - before.1)
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        for thread in self.threads.drain(..) {
-            let _joined = thread.join();
-        }
-    }
-}
-
 /// Another process that holds the kernel half, as the daemon does; this test binary plays it.
 struct Holder(Child);
 
@@ -257,18 +192,18 @@ fn holder() -> Result<()> {
 fn bans_outlive_a_killed_daemon_and_are_adopted() -> Result<()> {
     for (hook, rung) in HOOKS {
         let (cable, pins) = (Cable::new()?, Pins::new());
-        let flood = Flood::start(&cable)?;
+        let flood = Flood::start(&cable.client, &cable.gateway, BOX)?;
         let (_, received) = flood.during(Duration::from_millis(300));
         assert!(received > 100, "{rung:?}: only {received} came through before any ban");
 
         let holder = Holder::start(&cable, pins.path(), hook, 4_096)?;
         let settled = flood.during(Duration::from_millis(50));
         let quiet = |what: &str, step: &mut dyn FnMut() -> Result<()>| -> Result<()> {
-            let before = (flood.sent.load(Relaxed), flood.received.load(Relaxed));
+            let before = (flood.sent(), flood.received());
             step()?;
             let (sent, came) = flood.during(Duration::from_millis(300));
             assert!(sent > 100, "{rung:?}, {what}: the flood has stopped");
-            assert_eq!(flood.received.load(Relaxed), before.1, "{rung:?}, {what}: {came} came through ({settled:?})");
+            assert_eq!(flood.received(), before.1, "{rung:?}, {what}: {came} came through ({settled:?})");
             Ok(())
         };
         quiet("banned", &mut || Ok(()))?;
@@ -316,7 +251,7 @@ fn a_source_that_sends_much_is_reported_within_its_window() -> Result<()> {
         let (sender, receiver) = crossbeam_channel::bounded(1_000);
         // A window so long that only reports can be in time.
         let collector = Collector::spawn(events, sources, 30_000, sender, |_| ())?;
-        let flood = Flood::start(&cable)?;
+        let flood = Flood::start(&cable.client, &cable.gateway, BOX)?;
         let begin = Instant::now();
         let seen = loop {
             let Observation::Packets(seen) = receiver.recv_timeout(Duration::from_secs(5))? else { continue };

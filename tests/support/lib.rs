@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod flood;
 pub mod kernel;
 pub mod netns;
 pub mod packet;
