@@ -119,6 +119,7 @@ impl Judge for RequestJudge {
             self.fail_open.inc();
             return Opinion::Now(Judgement::Pass);
         };
+        models.request.gate_scored.inc();
         SCRATCH.with_borrow_mut(|scratch| {
             if models.request.gate.score(request, scratch).flagged {
                 self.ask_classifier(models, scratch, request, context)

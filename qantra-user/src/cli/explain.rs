@@ -105,7 +105,7 @@ fn of_finding(number: usize, finding: &Finding, facts: &mut Vec<(&str, String)>)
     facts.extend(evidence.field.iter().map(|field| ("  field", field.clone())));
     facts.extend(evidence.value.iter().map(|value| ("  value", value.clone())));
     let weights: Vec<String> =
-        evidence.weights.iter().map(|weight| format!("{:?} {:+.2}", weight.feature, weight.weight)).collect();
+        evidence.weights.iter().map(|weight| format!("{} {:+.2}", weight.feature, weight.weight)).collect();
     if !weights.is_empty() {
         facts.push(("  weighed", weights.join(", ")));
     }

@@ -372,8 +372,12 @@ fn reason_of(finding: &Finding) -> String {
     let (class, detector) = (finding.class, &finding.detector);
     let by = if detector == class.as_str() { String::new() } else { format!(" by {detector}") };
     let evidence = &finding.evidence;
-    if let Some(line) = evidence.measurements.first() {
-        return format!("{class}{by}: {} {} (threshold {})", line.value, line.name, line.threshold);
+    // Of a request it is the field that tells, of behaviour the rate.
+    if evidence.field.is_none()
+        && let Some(line) = evidence.measurements.first()
+    {
+        let digits = if line.value.fract() == 0.0 { 0 } else { 2 };
+        return format!("{class}{by}: {:.digits$} {} (threshold {})", line.value, line.name, line.threshold);
     }
     match &evidence.field {
         Some(field) => format!("{class}{by} in {field}, confidence {:.2}", finding.confidence),

@@ -151,7 +151,7 @@ fn attacks_are_found_once() {
         (
             "small datagrams",
             every(1_000, 5, |_| {
-                Observation::Packets(PacketObservation { packets: 9_000, bytes: 540_000, udp: 9_000, ..packets() })
+                Observation::Packets(PacketObservation { packets: 15_000, bytes: 900_000, udp: 15_000, ..packets() })
             }),
             AttackClass::UdpFlood,
         ),
@@ -231,7 +231,7 @@ fn honest_clients_are_left_alone() {
 
 #[test]
 fn a_fast_download_is_told_but_not_as_sure() {
-    let download = PacketObservation { packets: 9_000, bytes: 9_000 * 1_250, udp: 9_000, ..packets() };
+    let download = PacketObservation { packets: 15_000, bytes: 15_000 * 1_250, udp: 15_000, ..packets() };
     let findings = run(every(1_000, 30, |_| Observation::Packets(download)));
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert!(findings[0].confidence < 0.8, "policy must not act on it by default");

@@ -21,6 +21,7 @@ pub use source::{SourceClaim, SourceModels, SourceScores};
 use std::path::Path;
 
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 
 use crate::{config::ModelsConfig, features::http::http_schema, inspect::RequestView, metrics::Metrics};
 
@@ -31,6 +32,8 @@ pub struct RequestModels {
     pub gate: RequestGate,
     /// Classifies what the gate flags.
     pub classifier: Classifier,
+    /// Requests that the gate scored.
+    pub gate_scored: IntCounter,
 }
 
 impl RequestModels {
@@ -47,6 +50,7 @@ impl RequestModels {
         let schema = http_schema().hash();
         let entry = manifest.entry(ModelRole::RequestGate)?;
         let gate = RequestGate::load(runtime, entry, &manifest.file(entry, &schema)?)?;
+        let gate_scored = metrics.model(&entry.name).scored;
         let entry = manifest.entry(ModelRole::RequestClassifier)?;
         let limits = ClassifierLimits {
             batch_max: config.batch_max,
@@ -55,7 +59,7 @@ impl RequestModels {
         };
         let bytes = manifest.file(entry, &schema)?;
         let classifier = Classifier::start(runtime, entry, &bytes, limits, metrics.model(&entry.name))?;
-        Ok(Self { gate, classifier })
+        Ok(Self { gate, classifier, gate_scored })
     }
 }
 
