@@ -45,7 +45,7 @@ use crate::{
     model::{ModelError, Models},
     proxy::{Bound, Proxy, ProxyCounters, ProxyError},
     store::{Store, StoreError, Write},
-    xdp::{Kernel, XdpError},
+    xdp::{Kernel, XdpError, check_capabilities},
 };
 
 /// Observations that wait for the analysis thread: about a second of a busy proxy, 6 MiB.
@@ -84,6 +84,10 @@ pub enum AppError {
 pub fn run(config: Config, path: &Path, bpf_log: bool) -> Result<(), AppError> {
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new()?);
+    if !config.interfaces.is_empty() {
+        // Before any socket is made: without it everything else fails for a reason that only looks like another.
+        check_capabilities()?;
+    }
     let doors = Doors::open(&config)?;
     let mut kernel = match config.interfaces.is_empty() {
         true => None,

@@ -1,6 +1,6 @@
 //! What can go wrong on the command line, and the exit code of each.
 
-use crate::{api::ClientError, config::ConfigErrors};
+use crate::{api::ClientError, app::AppError, config::ConfigErrors};
 
 /// One line for people; see [`CliError::exit_code`].
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub(super) enum CliError {
     /// The daemon did not do it.
     #[error("error: {0}")]
     Client(#[from] ClientError),
+    /// The daemon did not start or go on; its errors say all in one line.
+    #[error("error: {0}")]
+    App(#[from] AppError),
     /// Something else failed.
     #[error("error: {0:#}")]
     Failed(#[from] anyhow::Error),
@@ -29,7 +32,7 @@ impl CliError {
             Self::Config(_) | Self::ConfigSaid => 2,
             Self::Client(ClientError::Unreachable { .. }) => 3,
             Self::Client(ClientError::Refused { status, .. }) if *status == http::StatusCode::BAD_REQUEST => 2,
-            Self::Client(_) | Self::Failed(_) | Self::Output(_) => 1,
+            Self::Client(_) | Self::App(_) | Self::Failed(_) | Self::Output(_) => 1,
         }
     }
 }

@@ -34,5 +34,5 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<(), CliError> {
     } else {
         log.init()
     }
-    app::run(config, path, args.bpf_log).map_err(|error| CliError::Failed(error.into()))
+    Ok(app::run(config, path, args.bpf_log)?)
 }

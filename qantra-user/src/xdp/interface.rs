@@ -19,7 +19,10 @@ pub(super) struct Found {
 }
 
 /// Fails early and clearly where bpf(2) would only say EPERM.
-pub(super) fn check_capabilities() -> Result<(), XdpError> {
+///
+/// # Errors
+/// [`XdpError::Privileges`], which says what is missing.
+pub fn check_capabilities() -> Result<(), XdpError> {
     use caps::{CapSet, Capability, has_cap};
     let has = |capability| has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     // CAP_SYS_ADMIN holds everything that CAP_BPF was split from.

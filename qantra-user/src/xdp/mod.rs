@@ -29,6 +29,7 @@ pub use counters::{KernelLosses, VerdictCount};
 pub use error::XdpError;
 pub use events::{EventStream, KernelEvent, SourceTable, ip_of};
 pub use hook::{InterfaceStatus, Rung};
+pub use interface::check_capabilities;
 pub use plane::BanPlane;
 pub use qantra_common::{DropReason, Verdict, event::DropEvent, map::SourceCounters};
 pub use trial::Entry;
