@@ -1,5 +1,5 @@
 //! Enters: nothing, or a folder of models and ONNX Runtime. Leaves: what one observation costs the behaviour detectors,
-//! in ns, and what a source costs the source models.
+//! in ns; with models, what a source costs them, as JSON.
 //!
 //! `cargo run --release --example behaviour_cost [-- MODELS LIBONNXRUNTIME]`
 
@@ -17,7 +17,7 @@ use qantra_user::{
     detect::BehaviourDetectors,
     features::source::{SourceVector, vector},
     flow::{Observation, PacketObservation, RequestObservation},
-    model::{Manifest, Runtime, SourceModels, SourceScores},
+    model::{Manifest, Runtime, SourceModels},
 };
 
 const ROUNDS: u64 = 1_000_000;
@@ -60,7 +60,10 @@ fn packets(n: u64, sources: u64) -> Observation {
 /// Sources in one batch, as in one tick of a busy box.
 const BATCH: usize = 512;
 
-/// Half of the sources do what a client does, half of them scan ports.
+/// Runs of each measurement of the models.
+const RUNS: usize = 101;
+
+/// What a source costs the models, as rows for `cargo xtask bench model`. Half of the sources do what a client does, half of them scan ports.
 fn models(dir: &str, runtime: &str) -> anyhow::Result<()> {
     let runtime = Runtime::load(Path::new(runtime))?;
     let mut models = SourceModels::load(&runtime, &Manifest::read(Path::new(dir))?, None)?;
@@ -87,19 +90,22 @@ fn models(dir: &str, runtime: &str) -> anyhow::Result<()> {
         detectors.observe(&observation, now, &mut out);
     }
     let vectors: Vec<SourceVector> = detectors.active_since(0).map(|flow| vector(flow, now.boot_ms())).collect();
-    for (name, batch) in [("batch of 512", vectors.as_slice()), ("single", &vectors[..1])] {
-        let (mut best_us, mut scores) = (f64::MAX, SourceScores::default());
-        for _ in 0..200 {
+    let mut rows = serde_json::Map::new();
+    for (name, batch) in [("single", &vectors[..1]), ("batch512", vectors.as_slice())] {
+        let per_source = |start_ns: u64| (boot_ns() - start_ns) as f64 / 1_000.0 / batch.len() as f64;
+        let (mut forest, mut both) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
             let start_ns = boot_ns();
-            scores = models.score_batch(batch)?;
-            best_us = best_us.min((boot_ns() - start_ns) as f64 / 1_000.0 / batch.len() as f64);
+            models.anomaly_scores(batch)?;
+            forest.push(per_source(start_ns));
+            let start_ns = boot_ns();
+            models.score_batch(batch)?;
+            both.push(per_source(start_ns));
         }
-        println!(
-            "source models, {name}: {best_us:.1} µs a source, {} flagged, {} claims",
-            scores.flagged,
-            scores.claims.len()
-        );
+        rows.insert(format!("isolation_forest_{name}_us"), serde_json::json!({"unit": "us", "runs": forest}));
+        rows.insert(format!("source_models_{name}_us"), serde_json::json!({"unit": "us", "runs": both}));
     }
+    println!("{}", serde_json::Value::Object(rows));
     Ok(())
 }
 

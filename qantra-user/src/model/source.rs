@@ -84,13 +84,21 @@ impl SourceModels {
         Ok(models)
     }
 
+    /// What the isolation forest alone says of each source: 0.5 is average, 1 is utterly strange.
+    ///
+    /// # Errors
+    /// As [`SourceModels::score_batch`].
+    pub fn anomaly_scores(&mut self, vectors: &[SourceVector]) -> Result<Vec<f32>, ModelError> {
+        let rows: Vec<f32> = vectors.iter().flat_map(|vector| vector.values).collect();
+        self.anomalies(&rows)
+    }
+
     /// Scores a batch. Costs some µs for each source, and a run of the classifier more for each claim.
     ///
     /// # Errors
     /// [`ModelError::Onnx`] or [`ModelError::Shape`] when a model does not run.
     pub fn score_batch(&mut self, vectors: &[SourceVector]) -> Result<SourceScores, ModelError> {
-        let rows: Vec<f32> = vectors.iter().flat_map(|vector| vector.values).collect();
-        let anomalies = self.anomalies(&rows)?;
+        let anomalies = self.anomaly_scores(vectors)?;
         let flagged: Vec<(&SourceVector, f32)> =
             vectors.iter().zip(anomalies).filter(|(_, anomaly)| *anomaly >= self.flag).collect();
         let rows: Vec<f32> = flagged.iter().flat_map(|(vector, _)| vector.values).collect();
