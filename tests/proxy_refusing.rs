@@ -11,7 +11,7 @@ use std::{
 use anyhow::Result;
 use qantra_tests::{
     client::Client,
-    proxy::{DECISION, Running, one_site, standing},
+    proxy::{DECISION, Running, assert_becomes, one_site, standing},
     upstream::Origin,
 };
 use qantra_user::{decide::Action, proxy::Judgement};
@@ -136,7 +136,7 @@ fn limits_of_heads_and_bodies_are_told() -> Result<()> {
         client.send(b"\r\n")?;
     }
     assert_eq!(client.answer()?.status, 413);
-    assert_eq!(proxy.counters.bodies_too_large.get(), 2);
+    assert_becomes(&proxy.counters.bodies_too_large, 2);
     assert_eq!(proxy.judge.violations(), [""; 0]);
     Ok(())
 }
@@ -233,7 +233,7 @@ fn a_judge_that_misses_its_deadline_lets_the_request_pass() -> Result<()> {
     let proxy = Running::start(one_site(vec![origin.target(1)]))?;
     proxy.judge.answer_late(true);
     assert_eq!(proxy.ask(GET)?.status, 200);
-    assert_eq!(proxy.counters.judge_late.get(), 1);
+    assert_becomes(&proxy.counters.judge_late, 1);
     Ok(())
 }
 
@@ -281,7 +281,7 @@ fn a_site_in_simulation_refuses_nobody_and_an_observed_client_passes() -> Result
     proxy.reload.reload(Arc::new(config))?;
     proxy.judge.set_standing(LOOPBACK, Action::Block);
     assert_eq!(proxy.ask(GET)?.status, 200);
-    assert_eq!(proxy.counters.simulated.get(), 1);
+    assert_becomes(&proxy.counters.simulated, 1);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use http::{Method, Request, StatusCode};
 use qantra_tests::{
-    proxy::{DECISION, Running, one_site, site, standing},
+    proxy::{DECISION, Running, assert_becomes, one_site, site, standing},
     upstream::Origin,
 };
 use qantra_user::{
@@ -104,7 +104,7 @@ fn the_certificate_is_chosen_by_name_and_answers_get_hsts() -> Result<()> {
         Ok(())
     })?;
     assert_eq!(origin.received()[0].field("x-forwarded-proto"), Some("https"));
-    assert_eq!(proxy.counters.tls_failures.get(), 2);
+    assert_becomes(&proxy.counters.tls_failures, 2);
     Ok(())
 }
 

@@ -15,7 +15,9 @@ use qantra_user::{
     decide::{Action, DecisionId},
     flow::{Observation, RequestObservation},
     inspect::RequestView,
-    proxy::{Judge, Judgement, Opinion, Proxy, ProxyCounters, ProxyError, ReloadHandle, RequestContext, Standing},
+    proxy::{
+        Counter, Judge, Judgement, Opinion, Proxy, ProxyCounters, ProxyError, ReloadHandle, RequestContext, Standing,
+    },
 };
 use tokio::sync::{oneshot, watch};
 
@@ -244,4 +246,17 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Waits until a count is what it should become: some are made after the client has seen the end.
+///
+/// # Panics
+/// It is not within five seconds.
+#[track_caller]
+pub fn assert_becomes(counter: &Counter, expected: u64) {
+    let until = Instant::now() + Duration::from_secs(5);
+    while counter.get() < expected && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(counter.get(), expected);
 }
