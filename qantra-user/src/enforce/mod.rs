@@ -5,6 +5,7 @@
 //! the allowlist win over every decision, here and in the kernel.
 
 mod enforcer;
+mod feed;
 mod guard;
 mod kernel;
 mod ledger;
@@ -16,6 +17,7 @@ mod table;
 mod tests;
 
 pub use enforcer::{Applied, EnforceError, Enforcer, KernelOutcome, Summary};
+pub use feed::{AddressRanges, FeedHit, FeedPlane};
 pub use guard::{AllowEntry, Protection};
 pub use kernel::{BanHits, KernelBan, KernelPlane, PlaneError};
 pub use ledger::{DecisionHits, EndReason, Ended};
