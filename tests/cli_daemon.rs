@@ -37,6 +37,10 @@ impl Control for Desk {
         self.enforcer.apply(decision, now)
     }
 
+    fn apply_all(&self, decisions: Vec<Decision>, now: Now) -> Vec<Result<Applied, EnforceError>> {
+        self.enforcer.apply_all(decisions, now)
+    }
+
     fn end(&self, id: DecisionId, now: Now) -> Option<Ended> {
         self.enforcer.end(id, EndReason::Deleted, now)
     }
@@ -120,6 +124,21 @@ impl Daemon {
     fn run(&self, arguments: &[&str]) -> String {
         let socket = socket_in(self.dir.path());
         transcript(&command(arguments).env("QANTRA_CONTROL_SOCKET", socket).output().unwrap())
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> String {
+        use std::{io::Write as _, process::Stdio};
+        let socket = socket_in(self.dir.path());
+        let mut command = command(arguments);
+        command
+            .env("QANTRA_CONTROL_SOCKET", socket)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Whoever reads nothing of it (a mistake in the arguments) closes the pipe.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        transcript(&child.wait_with_output().unwrap())
     }
 
     fn json(&self, arguments: &[&str]) -> serde_json::Value {
@@ -252,6 +271,86 @@ fn a_detectors_decision_is_explained_whole() {
         .unwrap_or("-")
         .to_owned();
     insta::assert_snapshot!(said.replace(&format!("({ago} ago)"), "(AGO ago)"));
+}
+
+#[test]
+fn a_list_is_imported_with_every_complaint_and_its_line() {
+    let daemon = Daemon::start();
+    let csv = "duration,scope,value,type,reason\n24h,ip,203.0.113.7,ban,listed\n,ip,192.0.2.1,ban,own gateway\n\
+               1h,range,198.51.100.0/24,throttle,slow\n1h,ip,nonsense,ban,x\n0s,ip,203.0.113.8,ban,x\n2h,ip,203.0.113.7,ban,again\n";
+    let file = daemon.dir.path().join("bans.csv");
+    std::fs::write(&file, csv).unwrap();
+    let file = file.to_str().unwrap();
+    let import = |more: &[&str]| daemon.run(&[&["decisions", "import", file], more].concat()).replace(file, "bans.csv");
+    let said = [
+        import(&["--dry-run"]),
+        import(&[]),
+        daemon.run_with_input(&["decisions", "import", "-", "--format", "plain"], b"192.0.2.1\nnonsense\n0.0.0.0/0\n"),
+        daemon.run_with_input(&["decisions", "import", "-", "--format", "values"], b""),
+        daemon.run_with_input(&["decisions", "import", "-"], b""),
+        daemon.run_with_input(
+            &["decisions", "import", "-", "--format", "plain", "-o", "json", "--reason", "my list"],
+            b"203.0.113.20-203.0.113.23 # four\n192.0.2.1\n",
+        ),
+        daemon.run(&["decisions", "import", "/nonexistent.txt"]),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
+    assert_eq!(daemon.standing("203.0.113.7").unwrap().action, Action::Block);
+    assert_eq!(daemon.standing("198.51.100.77").unwrap().action, Action::Throttle);
+    assert_eq!(daemon.standing("192.0.2.1"), None);
+    let listed = daemon.json(&["decisions", "list", "--ip", "203.0.113.7"]);
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["reason"]), (1, &"again".into()));
+    let listed = daemon.json(&["decisions", "list", "--ip", "203.0.113.21"]);
+    assert_eq!((&listed[0]["scope"], &listed[0]["reason"]), (&"203.0.113.20/30".into(), &"my list".into()));
+}
+
+/// Scope, action, direction, reason and whether it ends: what an export must carry.
+fn in_force(daemon: &Daemon) -> Vec<String> {
+    let list = daemon.json(&["decisions", "list"]);
+    let row = |view: &serde_json::Value| {
+        let end = if view["expires_unix_ms"].is_null() { "forever" } else { "ends" };
+        format!("{} {} {} {} {end}", view["scope"], view["action"], view["direction"], view["reason"])
+    };
+    let mut rows: Vec<String> = list.as_array().unwrap().iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn what_is_exported_can_be_imported_elsewhere() {
+    let daemon = Daemon::start();
+    daemon.run(&["decisions", "add", "--ip", "203.0.113.7", "--reason", "says \"no\", and more; #1"]);
+    daemon.run(&["decisions", "add", "--range", "2001:db8:bad::/48", "--duration", "forever"]);
+    daemon.run(&["decisions", "add", "--ip", "198.51.100.9", "--type", "throttle", "--duration", "7d"]);
+    daemon.run(&["decisions", "add", "--ip", "198.51.100.66", "--direction", "destination"]);
+    let whole = in_force(&daemon);
+    assert_eq!(whole.len(), 4);
+    for format in ["json", "csv"] {
+        let list = daemon.run(&["decisions", "export", "--format", format]);
+        let list = list.split("--- stdout\n").nth(1).and_then(|rest| rest.split("--- stderr").next()).unwrap();
+        let other = Daemon::start();
+        let said = other.run_with_input(&["decisions", "import", "-", "--format", format], list.as_bytes());
+        assert!(said.contains("4 of 4 entries taken"), "{said}");
+        assert_eq!(in_force(&other), whole, "{format}");
+    }
+    // The time that is left differs from run to run.
+    let said: Vec<String> = ["json", "csv", "plain", "nft", "mikrotik"]
+        .map(|format| daemon.run(&["decisions", "export", "--format", format, "--name", "bad"]))
+        .map(|list| list.replace("3h59m59s", "4h").replace("167h59m59s", "168h"))
+        .into();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn thousands_are_imported_at_once_and_survive_a_restart() {
+    let daemon = Daemon::start();
+    let list: String = (0..5_000).map(|n| format!("198.18.{}.{}\n", n / 256, n % 256)).collect();
+    let said = daemon.run_with_input(&["decisions", "import", "-", "--format", "values"], list.as_bytes());
+    assert!(said.contains("5000 of 5000 entries taken"), "{said}");
+    let daemon = daemon.restart();
+    assert!(daemon.standing("198.18.19.135").is_some() && daemon.standing("198.18.19.136").is_none());
+    let list = daemon.run(&["decisions", "export", "--format", "plain"]);
+    assert_eq!(list.lines().filter(|line| line.starts_with("198.18.")).count(), 5_000);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
@@ -85,13 +86,40 @@ impl Client {
         })
     }
 
+    /// Asks, and hands the answer out piece by piece as it comes; `each` says whether to go on.
+    ///
+    /// # Errors
+    /// The daemon is not there, breaks off or refuses.
+    pub fn stream(&self, method: Method, path: &str, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| self.broken(&error))?.block_on(async {
+            let mut body = self.open(method, path, Vec::new()).await?;
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.broken(&error))?;
+                if let Some(piece) = frame.data_ref()
+                    && !each(piece)
+                {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     async fn exchange<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
+        let body = self.open(method, path, body).await?;
+        let bytes = self.whole(body).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.broken(&format!("its answer makes no sense: {error}")))
+    }
+
+    /// Sends a request; returns the answer's body when it went well. The connection ends with the runtime.
+    async fn open(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Incoming, ClientError> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|source| ClientError::Unreachable { path: self.path.clone(), source })?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
-        let connection = tokio::spawn(connection);
+        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -101,16 +129,19 @@ impl Client {
             .map_err(|error| self.broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let status = response.status();
-        let limited = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        #[expect(clippy::disallowed_methods, reason = "the body is limited the line before")]
-        let bytes = limited.collect().await.map_err(|error| self.broken(&error))?.to_bytes();
-        connection.abort();
-        if !status.is_success() {
-            let said = serde_json::from_slice::<ErrorAnswer>(&bytes).map(|answer| answer.error);
-            let message = said.unwrap_or_else(|_| format!("{status}: {}", String::from_utf8_lossy(&bytes).trim()));
-            return Err(ClientError::Refused { status, message });
+        if status.is_success() {
+            return Ok(response.into_body());
         }
-        serde_json::from_slice(&bytes).map_err(|error| self.broken(&format!("its answer makes no sense: {error}")))
+        let bytes = self.whole(response.into_body()).await?;
+        let said = serde_json::from_slice::<ErrorAnswer>(&bytes).map(|answer| answer.error);
+        let message = said.unwrap_or_else(|_| format!("{status}: {}", String::from_utf8_lossy(&bytes).trim()));
+        Err(ClientError::Refused { status, message })
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        let limited = Limited::new(body, ANSWER_BYTES_MAX);
+        #[expect(clippy::disallowed_methods, reason = "the body is limited the line before")]
+        limited.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| self.broken(&error))
     }
 
     fn broken(&self, reason: &impl ToString) -> ClientError {

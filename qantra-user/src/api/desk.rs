@@ -61,21 +61,7 @@ pub(super) fn list(control: &dyn Control, all: bool, address: Option<IpAddr>) ->
 
 /// Puts a person's decision into effect and waits until it is on disk.
 pub(super) fn add(control: &dyn Control, new: NewDecision, now: Now) -> Result<DecisionList, ControlError> {
-    let decision = Decision {
-        id: DecisionId(rand::random()),
-        scope: Scope(canonical_net(new.net)),
-        direction: new.direction,
-        action: new.action,
-        class: None,
-        origin: Origin::Cli,
-        reason: text(new.reason, "the reason")?,
-        created_unix_ms: now.unix_ms,
-        expires_unix_ms: end(new.duration_s, now)?,
-        simulated: false,
-        previous_offences: 0,
-        findings: Vec::new(),
-    };
-    let applied = control.apply(decision, now)?;
+    let applied = control.apply(decision(new, now)?, now)?;
     let mut warnings = Vec::new();
     match applied.kernel {
         KernelOutcome::Failed(error) => warnings.push(format!("the proxy enforces it alone: {error}")),
@@ -92,6 +78,24 @@ pub(super) fn add(control: &dyn Control, new: NewDecision, now: Now) -> Result<D
     }
     let view = DecisionView::new(&applied.decision, state_in_force(&applied.decision), &DecisionHits::default());
     Ok(DecisionList { decisions: vec![view], warnings })
+}
+
+/// A person's decision; nothing is in force yet.
+pub(super) fn decision(new: NewDecision, now: Now) -> Result<Decision, ControlError> {
+    Ok(Decision {
+        id: DecisionId(rand::random()),
+        scope: Scope(canonical_net(new.net)),
+        direction: new.direction,
+        action: new.action,
+        class: None,
+        origin: Origin::Cli,
+        reason: text(new.reason, "the reason")?,
+        created_unix_ms: now.unix_ms,
+        expires_unix_ms: end(new.duration_s, now)?,
+        simulated: false,
+        previous_offences: 0,
+        findings: Vec::new(),
+    })
 }
 
 /// Ends decisions and waits until that is on disk.
@@ -221,11 +225,11 @@ fn publish(control: &dyn Control, entries: Vec<AllowEntry>, now: Now) -> Vec<Str
     told.err().map(|error| format!("in the proxy only: {error}")).into_iter().collect()
 }
 
-const fn state_in_force(decision: &Decision) -> DecisionState {
+pub(super) const fn state_in_force(decision: &Decision) -> DecisionState {
     if decision.simulated { DecisionState::Simulated } else { DecisionState::Active }
 }
 
-fn note_lost(done: Result<(), StoreError>, consequence: &str, warnings: &mut Vec<String>) {
+pub(super) fn note_lost(done: Result<(), StoreError>, consequence: &str, warnings: &mut Vec<String>) {
     if let Err(error) = done {
         warnings.push(format!("{error}: {consequence}"));
     }

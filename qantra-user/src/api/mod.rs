@@ -4,6 +4,7 @@
 //! The daemon is asked through [`Control`], which `app` implements; decisions and the allowlist are handled here, over
 //! the enforcer and the store. [`Client`] is the other end, for the command line.
 
+mod batch;
 mod client;
 mod desk;
 mod server;
@@ -23,8 +24,8 @@ pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
 pub use types::{
     Allow, Allowed, CheckAnswer, DecisionList, DecisionState, DecisionView, Deleted, ErrorAnswer, Explanation, Hits,
-    InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, Reloaded, Simulation, SiteStatus,
-    Status, TargetStatus, Which,
+    Imported, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, NewDecisions, NotTaken,
+    Reloaded, Simulation, SiteStatus, Status, TargetStatus, Which,
 };
 
 /// The daemon, as the control socket sees it. Calls come from threads that may block.
@@ -40,6 +41,9 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// It would hit something protected, or is over.
     fn apply(&self, decision: Decision, now: Now) -> Result<Applied, EnforceError>;
+
+    /// Puts many of a person's decisions into effect; the answers are in their order. The caller stores them.
+    fn apply_all(&self, decisions: Vec<Decision>, now: Now) -> Vec<Result<Applied, EnforceError>>;
 
     /// Ends a decision for a person, and tells the policy. The caller stores the end.
     fn end(&self, id: DecisionId, now: Now) -> Option<Ended>;

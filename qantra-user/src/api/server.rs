@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State, connect_info::Connected},
     http::{StatusCode, header},
     middleware::{self, Next},
@@ -12,14 +12,19 @@ use axum::{
     routing::{get, post},
     serve::IncomingStream,
 };
+use http_body_util::channel::Channel;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use super::{Access, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, desk};
+use super::{Access, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, batch, desk};
 use crate::{clock::Now, config::parse_net, decide::DecisionId};
 
 /// Largest request body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body of an import: its decisions with reasons of full length.
+const IMPORT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Pieces of a streamed answer that wait for a slow reader; then the writer waits.
+const PIECES_MAX: usize = 4;
 /// Longest a request may take: loading models is the slowest.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most requests at once; each may hold a thread.
@@ -46,6 +51,8 @@ pub async fn serve(
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/decisions", get(decisions).post(add_decision).delete(delete_decisions))
+        .route("/v1/decisions/import", post(import).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)))
+        .route("/v1/decisions/export", get(export))
         .route("/v1/decisions/{id}", get(explain))
         .route("/v1/allowlist", get(allowlist).post(allow).delete(disallow))
         .route("/v1/check", get(check))
@@ -157,6 +164,22 @@ async fn delete_decisions(State(shared): State<Shared>, bytes: Bytes) -> Respons
         Ok(which) => run(shared, move |control| desk::delete(control, &which, Now::read())).await,
         Err(answer) => answer,
     }
+}
+
+async fn import(State(shared): State<Shared>, bytes: Bytes) -> Response {
+    match body(&bytes) {
+        Ok(new) => run(shared, move |control| batch::import(control, new, Now::read())).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn export(State(shared): State<Shared>) -> Response {
+    let (mut sender, body) = Channel::<Bytes>::new(PIECES_MAX);
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        batch::export(&*shared.control, |piece| runtime.block_on(sender.send_data(piece)).is_ok());
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(body)).into_response()
 }
 
 async fn explain(State(shared): State<Shared>, Path(id): Path<String>) -> Response {

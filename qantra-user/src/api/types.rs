@@ -140,6 +140,46 @@ pub struct NewDecision {
     pub reason: String,
 }
 
+/// Many of them at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewDecisions {
+    /// At most [`NewDecisions::MAX`].
+    pub decisions: Vec<NewDecision>,
+    /// Only say what would be refused.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl NewDecisions {
+    /// Most decisions in one request: what the store writes in well under a second on an SD card.
+    pub const MAX: usize = 2_000;
+}
+
+/// One of them that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotTaken {
+    /// Its place in the request, from 0.
+    pub index: usize,
+    /// Whom it would have covered.
+    pub net: IpNet,
+    /// Why not.
+    pub why: String,
+}
+
+/// What became of many.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Imported {
+    /// How many are in force, or would be.
+    pub taken: usize,
+    /// How many took the place of one that was in force.
+    pub replaced: usize,
+    /// Those that were refused.
+    pub refused: Vec<NotTaken>,
+    /// What did not go as it should, one line each.
+    pub warnings: Vec<String>,
+}
+
 /// Which decisions are meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -102,6 +102,21 @@ impl Actor {
         Ok(applied)
     }
 
+    /// The same for many at once; storing them, and what they ended, is the caller's.
+    pub(super) fn apply_manual_all(
+        &self,
+        decisions: Vec<crate::decide::Decision>,
+        now: Now,
+    ) -> Vec<Result<crate::enforce::Applied, EnforceError>> {
+        let mut policy = self.policy.lock();
+        let outcomes = self.enforcer.apply_all(decisions, now);
+        for applied in outcomes.iter().flatten() {
+            policy.remember(&applied.decision, now);
+            forget_ended(&mut policy, &applied.ended);
+        }
+        outcomes
+    }
+
     /// Changes the policy under the lock that decisions are made under.
     pub(super) fn with_policy<T>(&self, change: impl FnOnce(&mut Policy) -> T) -> T {
         change(&mut self.policy.lock())
@@ -110,9 +125,14 @@ impl Actor {
     fn note_ended(&self, policy: &mut Policy, ended: &[Ended], now: Now) {
         for over in ended {
             self.store.record(Write::Ended { ended: over.clone(), now });
-            if matches!(over.reason, EndReason::Deleted | EndReason::Evicted) {
-                policy.forget(over.decision.id);
-            }
         }
+        forget_ended(policy, ended);
+    }
+}
+
+/// A source whose decision was taken back is not known as an offender.
+fn forget_ended(policy: &mut Policy, ended: &[Ended]) {
+    for over in ended.iter().filter(|over| matches!(over.reason, EndReason::Deleted | EndReason::Evicted)) {
+        policy.forget(over.decision.id);
     }
 }

@@ -123,6 +123,10 @@ impl Control for Daemon {
         self.actor.apply_manual(decision, now)
     }
 
+    fn apply_all(&self, decisions: Vec<Decision>, now: Now) -> Vec<Result<Applied, EnforceError>> {
+        self.actor.apply_manual_all(decisions, now)
+    }
+
     fn end(&self, id: DecisionId, now: Now) -> Option<Ended> {
         self.actor.delete(id, now)
     }

@@ -44,4 +44,37 @@ impl Daemon {
     ) -> Result<T, CliError> {
         Ok(self.client.ask(method, path, Some(body))?)
     }
+    /// Hands out the JSON object on each line of an answer as it comes; `each` says whether to go on.
+    pub(super) fn stream_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        line_bytes_max: usize,
+        mut each: impl FnMut(T) -> bool,
+    ) -> Result<(), CliError> {
+        let mut rest: Vec<u8> = Vec::new();
+        let mut wrong = None;
+        self.client.stream(Method::GET, path, |piece| {
+            rest.extend_from_slice(piece);
+            let end = memchr::memrchr(b'\n', &rest).map_or(0, |end| end + 1);
+            for line in rest[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                match serde_json::from_slice(line) {
+                    Ok(value) => {
+                        if !each(value) {
+                            return false;
+                        }
+                    }
+                    Err(error) => {
+                        wrong = Some(anyhow::anyhow!("the daemon's answer makes no sense: {error}"));
+                        return false;
+                    }
+                }
+            }
+            rest.drain(..end);
+            if rest.len() > line_bytes_max {
+                wrong = Some(anyhow::anyhow!("the daemon's answer has a line of more than {line_bytes_max} bytes"));
+            }
+            wrong.is_none()
+        })?;
+        wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
+    }
 }

@@ -1,4 +1,7 @@
-//! `qantra decisions add|delete|list`.
+//! `qantra decisions add|delete|list|import|export`.
+
+mod export;
+mod import;
 
 use std::net::IpAddr;
 
@@ -24,7 +27,9 @@ use crate::{
 #[command(after_help = "Examples:
   qantra decisions list
   qantra decisions add --ip 203.0.113.7 --duration 4h --reason \"scans our ports\"
-  qantra decisions delete --ip 203.0.113.7")]
+  qantra decisions delete --ip 203.0.113.7
+  qantra decisions import bans.csv
+  qantra decisions export --format nft")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -35,6 +40,8 @@ enum Verb {
     Add(AddArgs),
     Delete(DeleteArgs),
     List(ListArgs),
+    Import(import::Args),
+    Export(export::Args),
 }
 
 /// Ban, throttle or forward an address or a range
@@ -133,6 +140,8 @@ pub(super) fn run(args: &Args, daemon: &Daemon, output: &Output) -> Result<(), C
         Verb::Add(args) => add(args, daemon, *output),
         Verb::Delete(args) => delete(args, daemon, *output),
         Verb::List(args) => list(args, daemon, *output),
+        Verb::Import(args) => import::run(args, daemon, *output),
+        Verb::Export(args) => export::run(args, daemon),
     }
 }
 

@@ -11,6 +11,9 @@ pub(super) enum CliError {
     /// The configuration is bad, and that was said already.
     #[error("the configuration is bad")]
     ConfigSaid,
+    /// The arguments make no sense together.
+    #[error("error: {0}")]
+    Usage(String),
     /// The daemon did not do it.
     #[error("error: {0}")]
     Client(#[from] ClientError),
@@ -29,7 +32,7 @@ impl CliError {
     /// 1 failed, 2 bad usage or configuration, 3 daemon not reachable.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::ConfigSaid => 2,
+            Self::Config(_) | Self::ConfigSaid | Self::Usage(_) => 2,
             Self::Client(ClientError::Unreachable { .. }) => 3,
             Self::Client(ClientError::Refused { status, .. }) if *status == http::StatusCode::BAD_REQUEST => 2,
             Self::Client(_) | Self::App(_) | Self::Failed(_) | Self::Output(_) => 1,

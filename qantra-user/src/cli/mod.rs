@@ -10,6 +10,7 @@ mod daemon;
 mod decisions;
 mod error;
 mod eval;
+mod exchange;
 mod explain;
 mod man;
 mod model;

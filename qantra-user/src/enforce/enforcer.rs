@@ -146,19 +146,33 @@ impl Enforcer {
     /// # Errors
     /// It would cover something protected, or is over. A kernel that refuses is no error: see [`KernelOutcome`].
     pub fn apply(&self, mut decision: Decision, now: Now) -> Result<Applied, EnforceError> {
+        self.prepare(&mut decision, now)?;
+        let net = decision.scope.0;
+        let mut ledger = self.ledger.lock();
+        let applied = self.enter(&mut ledger, decision, now);
+        self.table.publish([(net, ledger.slots(&net))]);
+        self.count_active(&ledger);
+        Ok(applied)
+    }
+
+    /// What must be so before a decision is entered in the book.
+    pub(super) fn prepare(&self, decision: &mut Decision, now: Now) -> Result<(), EnforceError> {
         decision.scope = Scope(canonical_net(decision.scope.0));
         if decision.is_expired(now.unix_ms) {
             return Err(EnforceError::Over { scope: decision.scope });
         }
         if decision.action != Action::Observe {
-            self.keep_off_protected(&mut decision)?;
+            self.keep_off_protected(decision)?;
         }
         decision.simulated |= self.is_simulation();
+        Ok(())
+    }
 
+    /// Enters a decision in the book and tells the kernel. The proxy's table is the caller's.
+    pub(super) fn enter(&self, ledger: &mut Ledger, decision: Decision, now: Now) -> Applied {
         let expires_boot_ns = decision.expires_unix_ms.map_or(u64::MAX, |end| now.boot_ns_of_unix_ms(end));
         let net = decision.scope.0;
-        let mut ledger = self.ledger.lock();
-        let mut ended = self.make_room(&mut ledger, &decision, expires_boot_ns, now);
+        let ended = self.make_room(ledger, &decision, expires_boot_ns, now);
         let decision = Arc::new(decision);
         ledger.insert(Active {
             decision: Arc::clone(&decision),
@@ -166,18 +180,11 @@ impl Enforcer {
             restored: false,
             requests: Arc::default(),
         });
-        let kernel = self.sync_kernel(&mut ledger, &net);
-        self.table.publish([(net, ledger.slots(&net))]);
-        self.metrics.decisions_active.set(ledger.decisions.len() as i64);
-        drop(ledger);
-
-        for over in &mut ended {
-            over.at_unix_ms = now.unix_ms;
-        }
+        let kernel = self.sync_kernel(ledger, &net);
         self.metrics.decisions(decision.action, decision.class, decision.origin).inc();
         let kernel =
             if decision.action == Action::Block && !decision.simulated { kernel } else { KernelOutcome::NotAsked };
-        Ok(Applied { decision, kernel, ended })
+        Applied { decision, kernel, ended }
     }
 
     /// Adds to a decision in force: one more finding while there is room, and a later end. Returns it as it is then;

@@ -4,6 +4,7 @@
 //! Both planes are written by one [`Enforcer`], kernel first; the table is read without a lock. The protected set and
 //! the allowlist win over every decision, here and in the kernel.
 
+mod batch;
 mod enforcer;
 mod feed;
 mod guard;

@@ -35,6 +35,8 @@ pub enum Write {
     Allow(AllowEntry),
     /// The end of an allowlist entry.
     Disallow(IpNet),
+    /// Several at once: all of them are written or none is.
+    Many(Vec<Write>),
     /// Nothing: to wait for what was recorded before.
     Nothing,
 }
@@ -73,6 +75,7 @@ impl Write {
                 transaction.prepare_cached("DELETE FROM allowlist WHERE net = ?1")?.execute([net.to_string()])?;
                 Ok(1)
             }
+            Self::Many(writes) => writes.iter().try_fold(0, |rows, write| Ok(rows + write.execute(transaction)?)),
             Self::Nothing => Ok(0),
         }
     }
