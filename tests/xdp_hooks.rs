@@ -1,8 +1,9 @@
-//! The kernel half on real interfaces: veth pairs between namespaces, at native XDP and at TCX ingress. Bans begin at
-//! once and end by themselves, the protected set wins, and everything outlives a daemon that is killed.
+//! The kernel half on real interfaces: veth pairs between namespaces, at each rung of the hook ladder. Bans begin at once
+//! and end by themselves, the protected set wins, and everything outlives a daemon that is killed.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::Ordering::Relaxed,
@@ -62,7 +63,12 @@ impl Cable {
     }
 }
 
-const HOOKS: [(Hook, Rung); 2] = [(Hook::Native, Rung::NativeFrags), (Hook::Tcx, Rung::Tcx)];
+const HOOKS: [(Hook, Rung); 4] = [
+    (Hook::Native, Rung::NativeFrags),
+    (Hook::Tcx, Rung::Tcx),
+    (Hook::Clsact, Rung::Clsact),
+    (Hook::Generic, Rung::Generic),
+];
 
 #[test]
 fn bans_begin_at_once_and_end_by_themselves() -> Result<()> {
@@ -126,6 +132,92 @@ fn the_ladder_says_why_it_went_no_higher() -> Result<()> {
 }
 
 #[test]
+fn the_rung_changes_without_a_gap() -> Result<()> {
+    let (cable, pins) = (Cable::new()?, Pins::new());
+    let flood = Flood::start(&cable.client, &cable.gateway, BOX)?;
+    let mut kernel = cable.start(&pins, Role::Wan, Hook::Auto)?;
+    kernel.plane().ban(&ban(CLIENT, Direction::Source, None))?;
+    let _settled = flood.during(Duration::from_millis(50));
+    let passed = flood.received();
+    // Every change between two of them, the two XDP modes that exclude each other among them.
+    let order = [0, 1, 2, 3, 0, 2, 0, 3, 1, 3, 2, 1, 0];
+    for (hook, rung) in order.map(|index| HOOKS[index]) {
+        drop(kernel);
+        kernel = cable.start(&pins, Role::Wan, hook)?;
+        assert_eq!(kernel.status().first().map(|status| status.rung), Some(rung));
+        let (sent, came) = flood.during(Duration::from_millis(100));
+        assert!(sent > 50, "{rung:?}: the flood has stopped");
+        assert_eq!((came, flood.received()), (0, passed), "{rung:?}: a packet slipped through");
+        let links = std::fs::read_dir(pins.path().join("links"))?.count();
+        assert_eq!(links, 1, "{rung:?}: the rung that was left is still there");
+    }
+    drop(kernel);
+    let _inside = cable.gateway.enter()?;
+    xdp::detach(pins.path())?;
+    let (_, received) = flood.during(Duration::from_millis(300));
+    assert!(received > 100, "only {received} came through after all was detached");
+    Ok(())
+}
+
+#[test]
+fn clsact_leaves_the_filters_of_others_alone() -> Result<()> {
+    let (cable, pins) = (Cable::new()?, Pins::new());
+    let tc = |arguments: &str| -> Result<String> {
+        let output = cable.gateway.run("tc", &arguments.split(' ').collect::<Vec<_>>())?;
+        ensure!(output.status.success(), "tc {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    tc("qdisc add dev port0 clsact")?;
+    tc("filter add dev port0 ingress protocol all pref 9 u32 match u32 0 0 flowid 1:1")?;
+    let kernel = cable.start(&pins, Role::Wan, Hook::Clsact)?;
+    let filters = tc("filter show dev port0 ingress")?;
+    assert!(filters.contains("qantra_tc direct-action") && filters.contains("u32"), "{filters}");
+    {
+        let _inside = cable.gateway.enter()?;
+        kernel.detach()?;
+    }
+    let filters = tc("filter show dev port0 ingress")?;
+    assert!(!filters.contains("qantra_tc") && filters.contains("u32"), "{filters}");
+
+    // One of another kind at our priority is in the way, and stays.
+    tc("filter add dev port0 ingress protocol all pref 7 u32 match u32 0 0 flowid 1:1")?;
+    let filters = tc("filter show dev port0 ingress")?;
+    let refused = cable.start(&pins, Role::Wan, Hook::Clsact);
+    let text = format!("{:#}", refused.err().context("the place is taken")?);
+    assert!(text.contains("clsact: "), "{text}");
+    assert_eq!(tc("filter show dev port0 ingress")?, filters);
+    Ok(())
+}
+
+#[test]
+fn segments_are_counted_and_not_the_buffers_they_were_merged_into() -> Result<()> {
+    const BYTES: usize = 4_000_000;
+    for (hook, rung) in [HOOKS[1], HOOKS[2]] {
+        let (cable, pins) = (Cable::new()?, Pins::new());
+        let kernel = cable.start(&pins, Role::Wan, hook)?;
+        let listener = {
+            let _inside = cable.gateway.enter()?;
+            TcpListener::bind((BOX, 5_000))?
+        };
+        let reader = std::thread::spawn(move || std::io::copy(&mut listener.accept()?.0, &mut std::io::sink()));
+        {
+            let _inside = cable.client.enter()?;
+            TcpStream::connect((BOX, 5_000))?.write_all(&vec![7; BYTES])?;
+        }
+        let read = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        assert_eq!(read, BYTES as u64);
+        let counts = kernel.verdicts()?;
+        let passed = counts.iter().filter(|count| count.verdict == Verdict::Pass);
+        let (packets, bytes) = passed.fold((0, 0), |sum, count| (sum.0 + count.packets, sum.1 + count.bytes));
+        // A veth hands over what TCP merged, up to 64 KiB at once; on a wire it would be 1,448 bytes each.
+        let least = (BYTES / 1_460) as u64;
+        assert!(packets >= least, "{rung:?}: {packets} packets, at least {least} segments were sent");
+        assert!(bytes >= BYTES as u64 + least * 54, "{rung:?}: {bytes} bytes: each segment has headers of its own");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_start_that_fails_leaves_nothing_attached() -> Result<()> {
     let (cable, pins) = (Cable::new()?, Pins::new());
     let _inside = cable.gateway.enter()?;
@@ -145,7 +237,7 @@ impl Holder {
             .arg(std::env::current_exe()?)
             .args(["--exact", "holder", "--ignored", "--nocapture"])
             .env("QANTRA_TEST_PINS", pins)
-            .env("QANTRA_TEST_HOOK", if hook == Hook::Tcx { "tcx" } else { "native" })
+            .env("QANTRA_TEST_HOOK", serde_json::to_string(&hook)?)
             .env("QANTRA_TEST_BANS_MAX", bans_max.to_string())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -175,7 +267,7 @@ impl Drop for Holder {
 #[ignore = "the other process of the tests of adoption"]
 fn holder() -> Result<()> {
     let Some(pins) = std::env::var_os("QANTRA_TEST_PINS") else { return Ok(()) };
-    let hook = if std::env::var("QANTRA_TEST_HOOK")? == "tcx" { Hook::Tcx } else { Hook::Native };
+    let hook = serde_json::from_str(&std::env::var("QANTRA_TEST_HOOK")?)?;
     let bans_max = std::env::var("QANTRA_TEST_BANS_MAX")?.parse()?;
     let config = KernelConfig { bans_max, ..config(Path::new(&pins)) };
     let kernel = Kernel::start(&config, &[interface(PORT, Role::Wan, hook)], false)?;

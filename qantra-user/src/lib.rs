@@ -27,6 +27,7 @@ pub mod features; // [pure]
 pub mod flow; // [pure]
 pub mod inspect; // [pure]
 pub mod model;
+mod netlink;
 pub mod proxy;
 pub mod xdp;
 

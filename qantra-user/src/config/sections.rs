@@ -88,13 +88,17 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
-    /// The highest rung that works: native XDP, then TCX ingress.
+    /// The highest rung that works: native XDP, then TCX ingress, then clsact.
     #[default]
     Auto,
     /// Native XDP or an error.
     Native,
     /// TCX ingress or an error.
     Tcx,
+    /// A filter at clsact ingress or an error: what `auto` takes on kernels before 6.6.
+    Clsact,
+    /// XDP on socket buffers or an error. It copies what the network card has merged; `auto` never takes it.
+    Generic,
 }
 
 /// `[[interface]]`: one network interface.

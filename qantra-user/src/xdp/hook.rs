@@ -1,17 +1,18 @@
 //! Enters: interfaces and loaded programs. Leaves: each interface attached at the highest rung of the hook ladder that
 //! works, by a pinned link, and why not higher. It must never take a lower rung in silence.
 //!
-//! Ladder: native XDP, then TCX ingress. The next rungs (clsact, generic XDP on request, nftables sets) go here.
+//! Ladder: native XDP, TCX ingress, clsact; generic XDP only on request.
 
 use std::{
     fs, io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 
 use super::{
-    PinDirs, XdpError,
+    PinDirs, XdpError, clsact,
     interface::Found,
     link::{Attach, Link, unpin},
     object::{Object, TC, XDP, XDP_FRAGS},
@@ -28,6 +29,10 @@ pub enum Rung {
     Native,
     /// TCX ingress: after the driver and GRO, before the network stack.
     Tcx,
+    /// A filter at clsact ingress: the same place, for kernels before 6.6.
+    Clsact,
+    /// XDP on socket buffers: copies what GRO has merged, so that nobody gets it without asking.
+    Generic,
 }
 
 impl Rung {
@@ -38,39 +43,65 @@ impl Rung {
             Self::NativeFrags => "native_frags",
             Self::Native => "native",
             Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::Generic => "generic",
         }
     }
 
     const fn program(self) -> &'static str {
         match self {
             Self::NativeFrags => XDP_FRAGS,
-            Self::Native => XDP,
-            Self::Tcx => TC,
+            Self::Native | Self::Generic => XDP,
+            Self::Tcx | Self::Clsact => TC,
         }
     }
 
-    const fn attach(self) -> Attach {
+    const fn place(self) -> Place {
         match self {
-            Self::NativeFrags | Self::Native => Attach::NativeXdp,
-            Self::Tcx => Attach::TcxIngress,
+            // A driver has one XDP hook, so that both share one link.
+            Self::NativeFrags | Self::Native => Place::Native,
+            Self::Tcx => Place::Tcx,
+            Self::Clsact => Place::Clsact,
+            Self::Generic => Place::Generic,
         }
     }
 
     const fn allowed(hook: Hook) -> &'static [Self] {
         match hook {
-            Hook::Auto => &[Self::NativeFrags, Self::Native, Self::Tcx],
+            Hook::Auto => &[Self::NativeFrags, Self::Native, Self::Tcx, Self::Clsact],
             Hook::Native => &[Self::NativeFrags, Self::Native],
             Hook::Tcx => &[Self::Tcx],
+            Hook::Clsact => &[Self::Clsact],
+            Hook::Generic => &[Self::Generic],
         }
     }
 }
 
-impl Attach {
-    /// Both native rungs share one link: a driver has one XDP hook.
+/// Where a program hangs on an interface, one pin each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Native,
+    Generic,
+    Tcx,
+    Clsact,
+}
+
+impl Place {
     const fn pin_suffix(self) -> &'static str {
         match self {
-            Self::NativeXdp => "xdp",
-            Self::TcxIngress => "tcx",
+            Self::Native => "xdp",
+            Self::Generic => "generic",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+
+    /// XDP's two places exclude each other on an interface.
+    const fn excludes(self) -> Option<Self> {
+        match self {
+            Self::Native => Some(Self::Generic),
+            Self::Generic => Some(Self::Native),
+            Self::Tcx | Self::Clsact => None,
         }
     }
 }
@@ -106,7 +137,7 @@ pub(super) fn attach_all(
             Ok(status) => statuses.push(status),
             Err(error) => {
                 for status in statuses.iter().filter(|status: &&InterfaceStatus| !status.adopted) {
-                    let _gone = unpin(&pin_path(dirs, &status.name, status.rung.attach()));
+                    let _gone = release(&pin_path(dirs, &status.name, status.rung.place()));
                 }
                 return Err(error);
             }
@@ -119,12 +150,7 @@ pub(super) fn attach_all(
 fn attach(object: &Object, dirs: &PinDirs, interface: &Found) -> Result<InterfaceStatus, XdpError> {
     let mut reasons: Vec<String> = Vec::new();
     for rung in Rung::allowed(interface.hook) {
-        let attached = object.program(rung.program()).map_err(|reason| format!("program refused: {reason}"));
-        let attached = attached.and_then(|program| {
-            let path = pin_path(dirs, &interface.name, rung.attach());
-            climb(program, &path, interface.ifindex, rung.attach()).map_err(|error| explain(&error))
-        });
-        match attached {
+        match climb(object, dirs, interface, *rung) {
             Ok(adopted) => {
                 let why_not_higher = (!reasons.is_empty()).then(|| reasons.join("; "));
                 return Ok(InterfaceStatus {
@@ -143,28 +169,71 @@ fn attach(object: &Object, dirs: &PinDirs, interface: &Found) -> Result<Interfac
     Err(XdpError::NoHook { name: interface.name.clone(), reasons: reasons.join("; ") })
 }
 
-/// Adopts the pinned link of this rung, or makes and pins one. Returns whether it was adopted.
-fn climb(program: std::os::fd::BorrowedFd<'_>, path: &Path, ifindex: u32, attach: Attach) -> io::Result<bool> {
-    if let Some(link) = Link::open(path)? {
-        if link.ifindex()? == ifindex {
+/// Gets one rung of the ladder, or why not. Returns whether something of ours was there already and was adopted.
+fn climb(object: &Object, dirs: &PinDirs, interface: &Found, rung: Rung) -> Result<bool, String> {
+    let program = object.program(rung.program()).map_err(|reason| format!("program refused: {reason}"))?;
+    let place = rung.place();
+    let attached = attach_at(program, dirs, interface, place);
+    let in_the_way = place.excludes().map(|other| pin_path(dirs, &interface.name, other)).filter(|pin| pin.exists());
+    let attached = match (attached, in_the_way) {
+        (Err(error), Some(pin)) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EBUSY)) => {
+            hold_meanwhile(object, dirs, interface)?;
+            release(&pin).and_then(|()| attach_at(program, dirs, interface, place))
+        }
+        (attached, _) => attached,
+    };
+    attached.map_err(|error| explain(&error, place))
+}
+
+/// Puts the TC program on the interface, so that bans hold while XDP goes from one of its two modes to the other: the
+/// kernel does not let both run at once. [`remove_others`] takes it away again.
+fn hold_meanwhile(object: &Object, dirs: &PinDirs, interface: &Found) -> Result<(), String> {
+    let program = object.program(TC).map_err(|reason| format!("program refused: {reason}"))?;
+    attach_at(program, dirs, interface, Place::Tcx)
+        .or_else(|_| attach_at(program, dirs, interface, Place::Clsact))
+        .map_err(|error| {
+            format!("nothing can take over while the other XDP mode is left: {}", explain(&error, Place::Clsact))
+        })?;
+    Ok(())
+}
+
+/// Adopts what is pinned for this place, or attaches and pins. Returns whether it was adopted.
+fn attach_at(program: BorrowedFd<'_>, dirs: &PinDirs, interface: &Found, place: Place) -> io::Result<bool> {
+    let path = pin_path(dirs, &interface.name, place);
+    let attach = match place {
+        Place::Native => Attach::NativeXdp,
+        Place::Generic => Attach::GenericXdp,
+        Place::Tcx => Attach::TcxIngress,
+        Place::Clsact => return clsact::attach(program, interface.ifindex, &path),
+    };
+    if let Some(link) = Link::open(&path)? {
+        if link.ifindex()? == interface.ifindex {
             link.replace(program)?;
             return Ok(true);
         }
-        // The interface it belonged to is gone; one of the same name came back with another index.
-        unpin(path)?;
+        // The interface it belonged to is gone or has another name now.
+        unpin(&path)?;
     }
-    let link = Link::create(program, ifindex, attach)?;
-    link.pin(path)?;
+    let link = Link::create(program, interface.ifindex, attach)?;
+    link.pin(&path)?;
     Ok(false)
 }
 
-fn explain(error: &io::Error) -> String {
-    let meaning = match error.raw_os_error() {
-        Some(libc::EOPNOTSUPP) => "the driver has no native XDP",
-        Some(libc::EBUSY) | Some(libc::EEXIST) => "another XDP program is attached",
-        Some(libc::EINVAL) => "the kernel or the driver does not take it (older than 6.6, or an MTU too large?)",
-        Some(libc::ERANGE) => "the MTU is too large for the driver's XDP",
-        Some(libc::EPERM) => "not permitted",
+/// Detaches what is pinned there, and removes the pin.
+pub(super) fn release(pin: &Path) -> io::Result<()> {
+    let is_clsact = pin.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"%clsact"));
+    if is_clsact { clsact::remove(pin) } else { unpin(pin) }
+}
+
+fn explain(error: &io::Error, place: Place) -> String {
+    let meaning = match (error.raw_os_error(), place) {
+        (Some(libc::EOPNOTSUPP), Place::Native) => "the driver has no native XDP",
+        (Some(libc::EINVAL), Place::Native) => "the kernel or the driver does not take it (an MTU too large?)",
+        (Some(libc::EINVAL), Place::Tcx) => "the kernel does not have it, as all before 6.6",
+        (Some(libc::ENOENT), Place::Clsact) => "the kernel has no clsact or no BPF filters (sch_ingress, cls_bpf)",
+        (Some(libc::EBUSY | libc::EEXIST), _) => "another program is attached",
+        (Some(libc::ERANGE), _) => "the MTU is too large for the driver's XDP",
+        (Some(libc::EPERM | libc::EACCES), _) => "not permitted",
         _ => return error.to_string(),
     };
     format!("{meaning} ({error})")
@@ -172,19 +241,19 @@ fn explain(error: &io::Error) -> String {
 
 /// `%` is a letter that no interface name may need: names hold neither `/` nor white space, but may hold dots and dashes,
 /// and bpffs refuses names with dots.
-fn pin_path(dirs: &PinDirs, name: &str, attach: Attach) -> PathBuf {
-    dirs.links.join(format!("{}%{}", name.replace('.', "%2e"), attach.pin_suffix()))
+fn pin_path(dirs: &PinDirs, name: &str, place: Place) -> PathBuf {
+    dirs.links.join(format!("{}%{}", name.replace('.', "%2e"), place.pin_suffix()))
 }
 
 /// Detaches links of interfaces that are no longer configured, and of rungs that were left for another.
 fn remove_others(dirs: &PinDirs, statuses: &[InterfaceStatus]) -> Result<(), XdpError> {
-    let kept: Vec<PathBuf> = statuses.iter().map(|status| pin_path(dirs, &status.name, status.rung.attach())).collect();
+    let kept: Vec<PathBuf> = statuses.iter().map(|status| pin_path(dirs, &status.name, status.rung.place())).collect();
     let failed = |source| XdpError::Pin { path: dirs.links.clone(), source };
     for entry in fs::read_dir(&dirs.links).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if !kept.contains(&path) {
             tracing::warn!(link = %path.display(), "detached: not in the configuration any more");
-            unpin(&path).map_err(failed)?;
+            release(&path).map_err(failed)?;
         }
     }
     Ok(())

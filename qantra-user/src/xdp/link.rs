@@ -6,7 +6,7 @@ use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -19,6 +19,8 @@ use libbpf_sys as bpf;
 pub(super) enum Attach {
     /// The driver's own XDP hook.
     NativeXdp,
+    /// XDP on socket buffers, after the driver.
+    GenericXdp,
     /// TCX ingress, behind what is there already.
     TcxIngress,
 }
@@ -32,6 +34,7 @@ impl Link {
     pub(super) fn create(program: BorrowedFd<'_>, ifindex: u32, attach: Attach) -> io::Result<Self> {
         let (attach_type, flags) = match attach {
             Attach::NativeXdp => (bpf::BPF_XDP, bpf::XDP_FLAGS_DRV_MODE),
+            Attach::GenericXdp => (bpf::BPF_XDP, bpf::XDP_FLAGS_SKB_MODE),
             Attach::TcxIngress => (bpf::BPF_TCX_INGRESS, 0),
         };
         let options =
@@ -60,9 +63,7 @@ impl Link {
 
     /// Keeps it attached beyond this process.
     pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
-        let text = c_path(path)?;
-        // SAFETY: the descriptor is open; a NUL-terminated string that lives through the call.
-        check(unsafe { bpf::bpf_obj_pin(self.0.as_raw_fd(), text.as_ptr()) })
+        pin(self.0.as_fd(), path)
     }
 
     /// Detaches now. Without it the kernel would do so a moment after the last descriptor and pin are gone.
@@ -86,6 +87,25 @@ impl Link {
             _ => Ok(0),
         }
     }
+}
+
+/// Pins any bpf object.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let text = c_path(path)?;
+    // SAFETY: the descriptor is open; a NUL-terminated string that lives through the call.
+    check(unsafe { bpf::bpf_obj_pin(object.as_raw_fd(), text.as_ptr()) })
+}
+
+/// The kernel's number of the program that is pinned there; `None` when nothing is.
+pub(super) fn pinned_program_id(path: &Path) -> io::Result<Option<u32>> {
+    // The same call opens programs and links.
+    let Some(Link(pinned)) = Link::open(path)? else { return Ok(None) };
+    // SAFETY: a plain structure of integers and pointers, for which zero is valid.
+    let mut info: bpf::bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<bpf::bpf_prog_info>() as u32;
+    // SAFETY: the descriptor is open; the kernel writes no more than the length, and plain integers.
+    check(unsafe { bpf::bpf_prog_get_info_by_fd(pinned.as_raw_fd(), &mut info, &mut length) })?;
+    Ok(Some(info.id))
 }
 
 /// Detaches a pinned link and removes the pin.

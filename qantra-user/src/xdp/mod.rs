@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "libbpf-sys and ioctl(2) are C; each call says why it is sound")]
 
 mod adopt;
+mod clsact;
 mod counters;
 mod error;
 mod events;
@@ -168,7 +169,7 @@ pub fn detach(pin_dir: &Path) -> Result<Vec<String>, XdpError> {
     dirs.sort_by_key(|dir| !dir.ends_with("links"));
     for dir in dirs {
         for pin in list(&dir).map_err(|e| failed(&dir, e))? {
-            let unpinned = if dir.ends_with("links") { link::unpin(&pin) } else { fs::remove_file(&pin) };
+            let unpinned = if dir.ends_with("links") { hook::release(&pin) } else { fs::remove_file(&pin) };
             unpinned.map_err(|e| failed(&pin, e))?;
             removed.push(pin.file_name().unwrap_or_default().to_string_lossy().into_owned());
         }

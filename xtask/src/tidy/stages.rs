@@ -24,13 +24,14 @@ const fn pure(name: &'static str, may_import: &'static [&'static str]) -> Stage 
 }
 
 /// In the order of the data. `app`, `cli`, `lib` and `main` are not in it: they stand above the stages.
-const STAGES: [Stage; 17] = [
+const STAGES: [Stage; 18] = [
     stage("clock", &[]),
+    stage("netlink", &[]),
     // Thresholds and policies are written in the nouns of `detect` and `decide`.
     stage("config", &["clock", "decide", "detect"]),
     stage("metrics", &["clock", "config", "decide", "detect"]),
     // It implements the trait that `enforce` declares, and fills the Observations of `flow`.
-    stage("xdp", &["clock", "config", "decide", "enforce", "flow", "metrics"]),
+    stage("xdp", &["clock", "config", "decide", "enforce", "flow", "metrics", "netlink"]),
     stage("collect", &["clock", "config", "flow", "metrics", "xdp"]),
     // Packets from a file, counted as the kernel half would: what models learn from.
     pure("capture", &["config", "flow"]),
