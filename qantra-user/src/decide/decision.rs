@@ -115,6 +115,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action, in order: the place of each is its number.
+    pub const ALL: [Self; 4] = [Self::Observe, Self::Throttle, Self::Forward, Self::Block];
+
     /// As written in config, metrics and output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -213,5 +216,17 @@ impl Decision {
     #[must_use]
     pub fn is_expired(&self, now_unix_ms: u64) -> bool {
         self.expires_unix_ms.is_some_and(|end| end <= now_unix_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_an_action_is_its_number() {
+        for (place, action) in Action::ALL.into_iter().enumerate() {
+            assert_eq!(action as usize, place);
+        }
     }
 }
