@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::{config::StoreConfig, metrics::Metrics};
 use writer::{Command, Writer};
 
-pub use read::{Offences, StoredDecision};
+pub use read::StoredDecision;
 pub use write::Write;
 
 /// Writes that wait for the writer; each is a decision with its findings, a few KiB.

@@ -43,17 +43,6 @@ impl StoredDecision {
     }
 }
 
-/// How often a prefix had a detector's decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offences {
-    /// The prefix.
-    pub net: IpNet,
-    /// How often.
-    pub count: u32,
-    /// When last: Unix ms.
-    pub last_unix_ms: u64,
-}
-
 impl Store {
     /// Decisions that were in force when the daemon stopped and still are.
     ///
@@ -103,22 +92,6 @@ impl Store {
             })
         })?;
         Ok(entries.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// How often each prefix had a detector's decision since a moment, for the policy's memory of offenders.
-    ///
-    /// # Errors
-    /// SQLite fails.
-    pub fn offences(&self, since_unix_ms: u64) -> Result<Vec<Offences>, StoreError> {
-        let reader = self.reader.lock();
-        let mut statement = reader.prepare_cached(
-            "SELECT scope, count(*), max(created_ms) FROM decisions
-             WHERE origin = 'detector' AND created_ms >= ?1 GROUP BY scope",
-        )?;
-        let offences = statement.query_map([signed(since_unix_ms)], |row| {
-            Ok(Offences { net: net(row, 0)?, count: row.get(1)?, last_unix_ms: unsigned(row.get(2)?) })
-        })?;
-        Ok(offences.collect::<rusqlite::Result<_>>()?)
     }
 
     fn query(&self, rest: &str, values: [i64; 2]) -> Result<Vec<StoredDecision>, StoreError> {
