@@ -23,7 +23,8 @@ pub struct ProxyConfig {
     pub headers_max: usize,
     /// Largest request body, in bytes, unless the site says otherwise; more is answered with 413.
     pub body_bytes_max: u64,
-    /// How much of a request body is looked at before it is passed on; the rest streams.
+    /// How much of a request body is looked at before it is passed on, at most 64 KiB (48 KiB over HTTP/2); the rest
+    /// streams.
     pub inspect_body_bytes: usize,
     /// How long a client may take to send a request head.
     pub client_header_timeout_ms: u64,
@@ -47,6 +48,11 @@ pub struct ProxyConfig {
     pub throttle_rps: f64,
 }
 
+impl ProxyConfig {
+    /// Most of a request body that can be looked at: what Pingora keeps of it for a second try.
+    pub const INSPECT_BODY_BYTES_MAX: usize = 64 * 1024;
+}
+
 impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
@@ -55,7 +61,7 @@ impl Default for ProxyConfig {
             header_bytes_max: 32 * 1024,
             headers_max: 128,
             body_bytes_max: 16 * 1024 * 1024,
-            inspect_body_bytes: 64 * 1024,
+            inspect_body_bytes: Self::INSPECT_BODY_BYTES_MAX,
             client_header_timeout_ms: 10_000,
             client_body_timeout_ms: 30_000,
             keepalive_timeout_ms: 60_000,

@@ -71,7 +71,7 @@ fn meaning() {
         "[detect.content_scan]\nerror_share = nan\npaths_per_10s = 0\n".to_owned(),
         "[policy]\nconfidence = 1.5\nduration_s = 0\nipv6_prefix = 8\n".to_owned(),
         "[[policy.rule]]\nsites = [\"shop\"]\naction = \"forward\"\n".to_owned(),
-        "[proxy]\ntrusted_proxies = [\"0.0.0.0/0\"]\nthreads = 0\n".to_owned(),
+        "[proxy]\ntrusted_proxies = [\"0.0.0.0/0\"]\nthreads = 0\ninspect_body_bytes = 65537\n".to_owned(),
         "[models]\nbatch_max = 64\nqueue_max = 8\n".to_owned(),
         "[daemon]\nlog = \"qantra=loud\"\n".to_owned(),
     ];

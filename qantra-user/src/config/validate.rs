@@ -119,7 +119,7 @@ fn proxy(proxy: &ProxyConfig, report: &mut Report<'_>) {
     }
     report.range("proxy.header_bytes_max", proxy.header_bytes_max, 1_024, 1_048_576);
     report.range("proxy.headers_max", proxy.headers_max, 1, 4_096);
-    report.range("proxy.inspect_body_bytes", proxy.inspect_body_bytes, 0, 16 * 1024 * 1024);
+    report.range("proxy.inspect_body_bytes", proxy.inspect_body_bytes, 0, ProxyConfig::INSPECT_BODY_BYTES_MAX);
     report.range("proxy.upstream_keepalive_max", proxy.upstream_keepalive_max, 0, 65_536);
     report.range("proxy.connect_retries", proxy.connect_retries, 0, 16);
     const HOUR_MS: u64 = 3_600_000;

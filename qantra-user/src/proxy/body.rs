@@ -9,10 +9,10 @@ use http::header;
 use pingora::{Error, ErrorType, Result, http::RequestHeader, proxy::Session};
 
 use super::{sites::Live, stream::Conn};
-use crate::clock;
+use crate::{clock, config::ProxyConfig};
 
 /// What Pingora keeps of a body for a second try.
-pub(super) const HELD_BYTES_MAX: usize = 64 * 1024;
+const HELD_BYTES_MAX: usize = ProxyConfig::INSPECT_BODY_BYTES_MAX;
 /// HTTP/2 hands bodies over in frames of up to this size (RFC 9113, section 4.2).
 const HTTP2_FRAME_BYTES: usize = 16 * 1024;
 /// The whole inspected part of a body may take this many times the pause that is allowed inside it.

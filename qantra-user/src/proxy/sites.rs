@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 
 use super::{
     Judge, ProxyCounters, ProxyError,
-    body::HELD_BYTES_MAX,
     client::TrustedPeers,
     harden::Hardening,
     head::HeadLimits,
@@ -82,7 +81,7 @@ impl Live {
             hosts,
             sites,
             head: HeadLimits { bytes_max: proxy.header_bytes_max, fields_max: proxy.headers_max.min(255) },
-            inspect_body_bytes: proxy.inspect_body_bytes.min(HELD_BYTES_MAX),
+            inspect_body_bytes: proxy.inspect_body_bytes,
             body_bytes_max: proxy.body_bytes_max,
             client_header_timeout: Duration::from_millis(proxy.client_header_timeout_ms),
             client_body_timeout: Duration::from_millis(proxy.client_body_timeout_ms),
