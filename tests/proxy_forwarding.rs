@@ -104,13 +104,20 @@ fn health_checks_take_a_target_out_and_bring_it_back() -> Result<()> {
     assert_eq!(proxy.ask(GET)?.status, 200);
 
     config.sites[0].targets = vec![good.target(1), dead_target()?];
+    let (site, targets) = (config.sites[0].name.clone(), config.sites[0].targets.clone());
     config.sites[0].health = Some(fast);
     config.proxy.connect_retries = 0;
-    proxy.reload.reload(Arc::new(config))?;
+    proxy.reload.reload(Arc::new(config.clone()))?;
     thread::sleep(Duration::from_millis(800));
+    let known = |target: &TargetConfig| proxy.reload.target_health(&site, &target.address);
+    assert_eq!((known(&targets[0]), known(&targets[1])), (Some(true), Some(false)), "as `qantra status` shows them");
     let failures = proxy.counters.connect_failures.get();
     assert!((0..10).all(|_| proxy.ask(GET).is_ok_and(|answer| answer.text() == "good")));
     assert_eq!(proxy.counters.connect_failures.get(), failures, "the dead target was asked");
+
+    config.sites[0].health = None;
+    proxy.reload.reload(Arc::new(config))?;
+    assert_eq!(proxy.reload.target_health(&site, &targets[1].address), None, "nobody checks any more");
     Ok(())
 }
 

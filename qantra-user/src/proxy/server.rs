@@ -68,6 +68,14 @@ pub struct ReloadHandle {
 }
 
 impl ReloadHandle {
+    /// What the health checks know of a target; `None` when its site has none.
+    #[must_use]
+    pub fn target_health(&self, site: &str, address: &str) -> Option<bool> {
+        let live = self.shared.live.load();
+        let site = live.sites.iter().find(|known| known.name == site && known.health.is_some())?;
+        site.targets.all.iter().find(|target| target.name == address).map(|target| target.is_healthy())
+    }
+
     /// Swaps sites, limits and certificates at once; requests under way finish under the old ones.
     ///
     /// # Errors
