@@ -78,6 +78,13 @@ impl Daemon {
         if self.kernel.is_none() {
             warnings.push("no [[interface]] is configured: the proxy enforces alone".to_owned());
         }
+        let refused = self.enforcer.summary().kernel_refused;
+        if refused > 0 {
+            warnings.push(format!(
+                "the kernel half refused {refused} bans: the proxy enforces them alone; raise `kernel.bans_max` or \
+                 `kernel.prefix_bans_max` and restart, or let some decisions end"
+            ));
+        }
         if !config.models.enabled {
             warnings.push("models are off by `models.enabled`".to_owned());
         }
@@ -137,11 +144,14 @@ impl Control for Daemon {
 
     fn status(&self) -> Status {
         let config = self.config.load();
-        let target = |address: &str| TargetStatus { address: address.to_owned(), healthy: None };
+        let target = |site: &str, address: &str| TargetStatus {
+            address: address.to_owned(),
+            healthy: self.proxy.target_health(site, address),
+        };
         let sites = config.sites.iter().map(|site| SiteStatus {
             name: site.name.clone(),
             hosts: site.hosts.clone(),
-            targets: site.targets.iter().map(|t| target(&t.address)).collect(),
+            targets: site.targets.iter().map(|t| target(&site.name, &t.address)).collect(),
             simulation: site.simulation,
         });
         Status {

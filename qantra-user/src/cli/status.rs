@@ -32,6 +32,9 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
     let decisions = &status.decisions;
     let mut in_force =
         format!("{} in force, {} prefixes dropped in the kernel", decisions.decisions, decisions.kernel_bans);
+    if decisions.kernel_refused > 0 {
+        in_force.push_str(&format!(", {} refused by it and tried again", decisions.kernel_refused));
+    }
     if decisions.simulated > 0 {
         in_force.push_str(&format!(", {} simulated", decisions.simulated));
     }

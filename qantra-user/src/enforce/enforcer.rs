@@ -84,6 +84,9 @@ pub struct Summary {
     pub simulated: usize,
     /// Prefixes that the kernel drops.
     pub kernel_bans: usize,
+    /// Prefixes whose ban the kernel did not take; they are tried again.
+    #[serde(default)]
+    pub kernel_refused: usize,
     /// Prefixes that the proxy acts on.
     pub proxy_entries: usize,
     /// Protected prefixes, allowlist included.
@@ -228,13 +231,15 @@ impl Enforcer {
         }
         let over = ledger.over(now.boot_ns, now.unix_ms);
         drop(ledger);
+        let ended = if over.is_empty() { Vec::new() } else { self.end_all(&over, EndReason::Expired, now) };
+        self.retry_refused(now);
         if self.guard.load().allow.iter().any(|entry| entry.is_expired(now.unix_ms)) {
             let guard = self.guard.load_full();
             if let Err(error) = self.set_guard(guard.protected.clone(), guard.allow.clone(), now) {
                 tracing::warn!(%error, "the kernel's protected set could not be renewed");
             }
         }
-        if over.is_empty() { Vec::new() } else { self.end_all(&over, EndReason::Expired, now) }
+        ended
     }
 
     /// Reads back what the kernel stopped; returns the decisions whose counts are not zero, for the store.
@@ -351,6 +356,7 @@ impl Enforcer {
             decisions: ledger.decisions.len(),
             simulated: ledger.decisions.values().filter(|active| active.decision.simulated).count(),
             kernel_bans: ledger.nets.values().filter(|state| state.in_kernel).count(),
+            kernel_refused: ledger.refused.len(),
             proxy_entries: self.table.len(),
             protected: guard.networks().len(),
             allowlist: guard.allow.len(),
@@ -373,12 +379,14 @@ impl Enforcer {
         };
         let Some(state) = ledger.nets.get_mut(net) else { return KernelOutcome::NotAsked };
         let Some(wanted) = wanted else {
+            ledger.refused.settle(net);
             if state.in_kernel {
                 match plane.unban(*net) {
                     Ok(stopped) => {
                         state.carried = super::ledger::add(state.carried, stopped.unwrap_or(state.live));
                         state.live = BanHits::default();
                         state.in_kernel = false;
+                        ledger.refused.make_room();
                     }
                     Err(error) => {
                         tracing::error!(%net, %error, "a ban could not be lifted; tried again at the next sweep");
@@ -399,11 +407,17 @@ impl Enforcer {
         match plane.ban(&ban) {
             Ok(()) => {
                 state.in_kernel = true;
+                ledger.refused.settle(net);
                 KernelOutcome::Banned
             }
             Err(error) => {
-                self.metrics.fail_open("kernel").inc();
-                tracing::error!(%net, %error, "the kernel refused a ban: the proxy enforces it alone");
+                let is_first = ledger.refused.len() == 0;
+                if ledger.refused.add(*net) {
+                    self.metrics.fail_open("kernel").inc();
+                }
+                if is_first {
+                    tracing::error!(%net, %error, "the kernel refuses bans: the proxy enforces them alone; tried again");
+                }
                 KernelOutcome::Failed(error)
             }
         }

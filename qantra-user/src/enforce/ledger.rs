@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{kernel::BanHits, table::Slot};
+use super::{kernel::BanHits, refused::Refused, table::Slot};
 use crate::decide::{Action, Decision, DecisionId, Direction};
 
 /// What a decision stopped, on both planes.
@@ -125,6 +125,8 @@ pub(super) struct Ledger {
     pub(super) nets: HashMap<IpNet, NetState>,
     /// Prefixes whose ban could not be lifted, to be tried again.
     pub(super) stuck: BTreeSet<IpNet>,
+    /// Prefixes whose ban the kernel did not take, to be tried again.
+    pub(super) refused: Refused,
     ends: BTreeSet<(u64, DecisionId)>,
 }
 

@@ -13,6 +13,7 @@ mod ledger;
 mod prefix;
 mod protected;
 mod reconcile;
+mod refused;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use ipnet::IpNet;
@@ -26,10 +29,13 @@ struct MemoryPlane {
     protected: Mutex<Vec<IpNet>>,
     /// How many bans it takes.
     limit: Option<usize>,
+    /// How many bans were asked for.
+    asked: AtomicUsize,
 }
 
 impl KernelPlane for MemoryPlane {
     fn ban(&self, ban: &KernelBan) -> Result<(), PlaneError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let mut bans = self.bans.lock();
         if self.limit.is_some_and(|limit| bans.len() >= limit && !bans.contains_key(&ban.net)) {
             return Err(PlaneError::Full { what: "banned addresses", limit: bans.len() as u32, key: "bans_max" });
@@ -298,6 +304,46 @@ fn a_full_kernel_leaves_the_proxy_to_enforce() {
     let applied = enforcer.apply(decision(2, "203.0.113.8", Action::Block, None), at(0)).unwrap();
     assert!(matches!(applied.kernel, KernelOutcome::Failed(PlaneError::Full { .. })));
     assert_eq!(standing(&enforcer, "203.0.113.8", 1), Some((Action::Block, 2)));
+}
+
+#[test]
+fn a_refused_ban_is_tried_again_when_there_is_room() {
+    let plane = Arc::new(MemoryPlane { limit: Some(1), ..MemoryPlane::default() });
+    let enforcer = with_plane(&plane);
+    enforcer.apply(decision(1, "203.0.113.7", Action::Block, Some(100)), at(0)).unwrap();
+    enforcer.apply(decision(2, "203.0.113.8", Action::Block, None), at(0)).unwrap();
+    enforcer.apply(decision(3, "203.0.113.9", Action::Block, Some(50)), at(0)).unwrap();
+    assert_eq!((enforcer.summary().kernel_bans, enforcer.summary().kernel_refused), (1, 2));
+    let before = plane.asked.load(Ordering::Relaxed);
+    (1..100).for_each(|second| drop(enforcer.sweep(at(second))));
+    let tries = plane.asked.load(Ordering::Relaxed) - before;
+    assert!((4..10).contains(&tries), "{tries} tries in 99 s: once, then after 1, 2, 4, 8, 16, 32 and 64 s");
+    assert_eq!(enforcer.summary().kernel_refused, 1, "what ended is no longer wanted");
+    assert_eq!(plane.banned(), ["203.0.113.7/32"]);
+    // The one in the kernel ends: there is room in the same sweep.
+    enforcer.sweep(at(100));
+    assert_eq!(plane.banned(), ["203.0.113.8/32"]);
+    assert_eq!(enforcer.summary().kernel_refused, 0);
+}
+
+#[test]
+fn many_at_once_are_as_one_by_one() {
+    let (plane, enforcer) = enforcer();
+    let mut config = Config::default();
+    config.protect.networks = vec![net_of("192.0.2.1")];
+    enforcer.set_protected(ProtectedSet::from_config(&config), at(0)).unwrap();
+    let mut decisions: Vec<Decision> =
+        (0..600_u64).map(|n| decision(n, &format!("203.0.{}.{}", n / 256, n % 256), Action::Block, None)).collect();
+    decisions.push(decision(900, "192.0.2.1", Action::Block, None));
+    decisions.push(decision(901, "203.0.0.5", Action::Block, Some(60)));
+    let outcomes = enforcer.apply_all(decisions, at(0));
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 601);
+    assert!(matches!(outcomes[600], Err(EnforceError::Protected { .. })));
+    assert_eq!(outcomes[601].as_ref().unwrap().ended.len(), 1, "a person's later word replaces the earlier");
+    assert_eq!(plane.banned().len(), 600);
+    assert_eq!(standing(&enforcer, "203.0.2.87", 1), Some((Action::Block, 599)));
+    assert_eq!(standing(&enforcer, "203.0.0.5", 1), Some((Action::Block, 901)));
+    assert_eq!(standing(&enforcer, "203.0.0.5", 61), None);
 }
 
 #[test]
