@@ -26,6 +26,7 @@ pub mod enforce;
 pub mod features; // [pure]
 pub mod flow; // [pure]
 pub mod inspect; // [pure]
+pub mod intel;
 pub mod model;
 mod netlink;
 pub mod proxy;

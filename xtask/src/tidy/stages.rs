@@ -47,9 +47,12 @@ const STAGES: [Stage; 18] = [
     stage("proxy", &["clock", "config", "decide", "flow", "inspect", "metrics"]),
     stage("store", &["clock", "config", "decide", "detect", "enforce", "metrics"]),
     // What it asks of the daemon is a trait of its own.
-    stage("api", &["clock", "config", "decide", "detect", "enforce", "metrics", "model", "store"]),
-    stage("intel", &["clock", "config", "decide", "enforce", "metrics", "store"]),
+    stage("api", &["clock", "config", "decide", "detect", "enforce", "intel", "metrics", "model", "store"]),
+    stage("intel", &["clock", "config", "enforce", "metrics"]),
 ];
+
+/// Folders of other stages that are pure as well.
+const PURE_PARTS: [&str; 1] = ["intel/list/"];
 
 /// Modules above the stages.
 const ABOVE: [&str; 4] = ["app", "cli", "lib", "main"];
@@ -119,7 +122,7 @@ pub(super) fn check(source: &Source, code: &str) -> Vec<Breach> {
         return breaches;
     };
     breaches.extend(imports(source, code, path, stage));
-    if stage.pure {
+    if stage.pure || PURE_PARTS.iter().any(|part| path.starts_with(part)) {
         breaches.extend(purity(source, code, stage));
     }
     breaches
