@@ -3,6 +3,9 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Output},
     thread::sleep,
@@ -34,12 +37,21 @@ struct Edge {
 
 impl Edge {
     fn new() -> Result<Self> {
+        Self::run_as("")
+    }
+
+    /// With a daemon that becomes this user.
+    fn run_as(user: &str) -> Result<Self> {
         let (client, gateway) = (NetNs::new("qs-client")?, NetNs::new("qs-box")?);
         join((&client, "eth0", &["192.0.2.10/24"]), (&gateway, "wan0", &["192.0.2.1/24"]))?;
         let (folder, pins) = (tempfile::tempdir()?, Pins::new());
+        if !user.is_empty() {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
+        }
         let config = format!(
             r#"
             [daemon]
+            user = "{user}"
             state_dir = "{folder}/state"
             control_socket = "{folder}/control.sock"
             [kernel]
@@ -85,6 +97,32 @@ impl Edge {
     fn ask(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(binary::qantra());
         command.arg("-c").arg(self.config()).args(arguments).output().context("starting qantra")
+    }
+
+    /// Waits until `qantra status` says that the interface stands on this rung.
+    fn wait_for_hook(&self, wanted: Option<&str>) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let status: serde_json::Value = serde_json::from_slice(&self.ask(&["status", "-o", "json"])?.stdout)?;
+            let interface = &status["interfaces"][0];
+            if interface["hook"].as_str() == wanted {
+                let waits = interface["note"].as_str().is_some_and(|note| note.starts_with("not there"));
+                ensure!(waits == wanted.is_none(), "{interface}");
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < LIMIT, "{wanted:?} is not what came: {interface}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What Prometheus would read.
+    fn metrics(&self) -> Result<String> {
+        let _inside = self.gateway.enter()?;
+        let mut stream = TcpStream::connect("127.0.0.1:9464")?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     fn decisions(&self) -> Result<String> {
@@ -165,6 +203,66 @@ fn a_killed_daemon_lets_no_banned_packet_through_and_the_next_adopts() -> Result
     let (_, received) = flood.during(Duration::from_millis(300));
     assert!(received > 100, "only {received} came through after the ban");
     daemon.stop()
+}
+
+#[test]
+fn interfaces_that_come_go_or_are_renamed_are_followed() -> Result<()> {
+    let edge = Edge::new()?;
+    let daemon = edge.start()?;
+    let banned = edge.ask(&["decisions", "add", "--ip", CLIENT, "--duration", "1h", "--reason", "test"])?;
+    assert!(banned.status.success(), "{}", String::from_utf8_lossy(&banned.stderr));
+    let passes = || -> Result<(u64, u64)> {
+        let flood = Flood::start(&edge.client, &edge.gateway, BOX)?;
+        Ok(flood.during(Duration::from_millis(300)))
+    };
+    let (sent, came) = passes()?;
+    assert!(sent > 100 && came == 0, "{came} of {sent} came through");
+
+    edge.gateway.ip(&["link", "delete", "wan0"])?;
+    edge.wait_for_hook(None)?;
+    join((&edge.client, "eth0", &["192.0.2.10/24"]), (&edge.gateway, "wan0", &["192.0.2.1/24"]))?;
+    edge.wait_for_hook(Some("native_frags"))?;
+    let (sent, came) = passes()?;
+    assert!(sent > 100 && came == 0, "made anew: {came} of {sent} came through");
+
+    // Under another name it is none of ours; its addresses stay.
+    let rename = |from: &str, to: &str| -> Result<()> {
+        edge.gateway.ip(&["link", "set", from, "down"])?;
+        edge.gateway.ip(&["link", "set", from, "name", to])?;
+        edge.gateway.ip(&["link", "set", to, "up"])
+    };
+    rename("wan0", "spare0")?;
+    edge.wait_for_hook(None)?;
+    let (_, came) = passes()?;
+    assert!(came > 100, "renamed away: only {came} came through");
+    rename("spare0", "wan0")?;
+    edge.wait_for_hook(Some("native_frags"))?;
+    let (sent, came) = passes()?;
+    assert!(sent > 100 && came == 0, "renamed back: {came} of {sent} came through");
+
+    let metrics = edge.metrics()?;
+    for line in [
+        r#"qantra_interface_changes_total{change="attached",iface="wan0"} 2"#,
+        r#"qantra_interface_changes_total{change="detached",iface="wan0"} 2"#,
+        r#"qantra_kernel_hook{hook="native_frags",iface="wan0"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    assert!(!metrics.contains(r#"hook="none""#), "{metrics}");
+    daemon.stop()
+}
+
+#[test]
+fn a_daemon_that_is_no_longer_root_attaches_to_interfaces_that_come() -> Result<()> {
+    let edge = Edge::run_as("nobody")?;
+    let daemon = edge.start()?;
+    edge.gateway.ip(&["link", "delete", "wan0"])?;
+    edge.wait_for_hook(None)?;
+    join((&edge.client, "eth0", &["192.0.2.10/24"]), (&edge.gateway, "wan0", &["192.0.2.1/24"]))?;
+    edge.wait_for_hook(Some("native_frags"))?;
+    daemon.stop()?;
+    // The next start is root again, and adopts what that user pinned.
+    edge.start()?.stop()
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod actor;
 mod analysis;
 mod control;
+mod interfaces;
 mod judge;
 mod privileges;
 mod signals;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use actor::Actor;
 use analysis::Analysis;
 use control::Daemon;
+use interfaces::Follower;
 use judge::RequestJudge;
 use upkeep::Upkeep;
 
@@ -91,8 +93,11 @@ pub fn run(config: Config, path: &Path, bpf_log: bool) -> Result<(), AppError> {
     let doors = Doors::open(&config)?;
     let mut kernel = match config.interfaces.is_empty() {
         true => None,
-        false => Some(Kernel::start(&config.kernel, &config.interfaces, bpf_log)?),
+        false => Some(interfaces::start(&config, bpf_log)?),
     };
+    if let (Some(kernel), Some((uid, gid))) = (&kernel, privileges::ids(&config.daemon.user)?) {
+        kernel.hand_over(uid, gid)?;
+    }
     // Capabilities belong to threads: until here there must be no other one.
     privileges::drop_to(&config.daemon.user)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -155,10 +160,7 @@ impl Stages {
         upkeep::protect(config, &enforcer, &actor, now);
         restore(&store, &enforcer, &actor, now)?;
         if let Some(kernel) = &kernel {
-            for interface in kernel.status() {
-                metrics.kernel_hook.with_label_values(&[interface.name.as_str(), interface.rung.as_str()]).set(1);
-                tracing::info!(iface = %interface.name, hook = interface.rung.as_str(), adopted = interface.adopted, "attached");
-            }
+            interfaces::tell(kernel, &metrics);
         }
         let (models, model_problem) = load_models(config, &metrics);
         Ok(Self {
@@ -200,6 +202,8 @@ impl Stages {
             .map(|(events, sources)| Collector::spawn(events, sources, window_ms, observations, |_drop| {}))
             .transpose()?;
         let (upkeep_stop, upkeep) = self.start_upkeep(counters)?;
+        let follower =
+            self.kernel.clone().map(|kernel| Follower::start(kernel, Arc::clone(&self.metrics))).transpose()?;
         let analysis = self.start_analysis(observed)?;
         let proxy_thread = std::thread::Builder::new().name("proxy".into()).spawn({
             let stopped = stopped.clone();
@@ -214,6 +218,7 @@ impl Stages {
         let proxied =
             proxy_thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the proxy's thread panicked").into()));
         drop(daemon);
+        drop(follower);
         drop(collector);
         drop(upkeep_stop);
         let Self { actor, store, observations, .. } = self;

@@ -64,8 +64,10 @@ pub struct Metrics {
     pub kernel_packets: IntCounterVec,
     /// `qantra_kernel_bytes_total{iface,action,reason}`.
     pub kernel_bytes: IntCounterVec,
-    /// `qantra_kernel_hook{iface,hook}`: 1 for the rung of the ladder the interface stands on.
+    /// `qantra_kernel_hook{iface,hook}`: 1 for the rung of the ladder the interface stands on; `none` for none.
     pub kernel_hook: IntGaugeVec,
+    /// `qantra_interface_changes_total{iface,change}`: interfaces that came, went or could not be attached to.
+    pub interface_changes: IntCounterVec,
 
     /// `qantra_fail_open_total{plane}`: what went on unchecked because a plane was missing, late or broken.
     pub fail_open: IntCounterVec,
@@ -175,6 +177,12 @@ impl Metrics {
                 "qantra_kernel_hook",
                 "1 for the rung of the hook ladder the interface stands on.",
                 &["iface", "hook"],
+            )?,
+            interface_changes: counters(
+                r,
+                "qantra_interface_changes_total",
+                "Interfaces that came (attached, failed) or went (detached) while the daemon ran.",
+                &["iface", "change"],
             )?,
             fail_open: counters(
                 r,

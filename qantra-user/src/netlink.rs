@@ -1,7 +1,7 @@
-//! Enters: netlink messages, one by one or as one transaction. Leaves: the kernel's answers, or its refusal as an error
-//! number. It must never wait for anything but the answer to what was asked.
+//! Enters: netlink messages. Leaves: the kernel's answers, or its refusal as an error number, and word that something
+//! changed. It must never wait without an end for anything but the answer to what was asked.
 
-use std::io;
+use std::{io, time::Duration};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -68,6 +68,42 @@ impl Netlink {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         bytes
+    }
+}
+
+/// The kernel's word that something of a group changed, such as the links of this network namespace.
+pub(crate) struct Changes(Socket);
+
+impl Changes {
+    /// Listens to a group of a protocol, `RTNLGRP_LINK` for instance.
+    pub(crate) fn listen(protocol: isize, group: u32) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        let _address = socket.bind_auto()?;
+        socket.add_membership(group)?;
+        socket.set_non_blocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// Whether something changed, or may have, within this time. What it was is to be looked up: words that came too fast
+    /// for the socket are lost, and only that they were is said.
+    pub(crate) fn wait(&self, time: Duration) -> io::Result<bool> {
+        let timeout = rustix::event::Timespec::try_from(time).map_err(io::Error::other)?;
+        let mut polled = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(false),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut word = bytes::BytesMut::with_capacity(16 * 1024);
+        loop {
+            word.clear();
+            match self.0.recv(&mut word, 0) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -67,7 +67,13 @@ impl Daemon {
             hook: Some(interface.rung.as_str().to_owned()),
             note: interface.why_not_higher.clone(),
         };
-        kernel.status().iter().map(status).collect()
+        let unattached = |interface: &crate::xdp::Unattached| InterfaceStatus {
+            name: interface.name.clone(),
+            role: interface.role,
+            hook: None,
+            note: Some(interface.reason.clone()),
+        };
+        kernel.status().iter().map(status).chain(kernel.unattached().iter().map(unattached)).collect()
     }
 
     fn warnings(&self, config: &Config) -> Vec<String> {
@@ -89,7 +95,11 @@ impl Daemon {
             warnings.push("models are off by `models.enabled`".to_owned());
         }
         if let Some(kernel) = &self.kernel {
-            match kernel.lock().losses() {
+            let kernel = kernel.lock();
+            for missing in kernel.unattached() {
+                warnings.push(format!("nothing is enforced on interface `{}`: {}", missing.name, missing.reason));
+            }
+            match kernel.losses() {
                 Ok(losses) if losses.events + losses.sources > 0 => warnings.push(format!(
                     "the kernel half lost {} events and could not count {} packets' sources",
                     losses.events, losses.sources

@@ -4,7 +4,7 @@
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{User, setgid, setgroups, setuid};
 
-/// What the daemon needs once it runs: to change maps, and to attach to interfaces again at a reload.
+/// What the daemon needs once it runs: to change maps, and to attach to interfaces that come.
 const KEPT: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
 
 /// Privileges could not be given up.
@@ -47,9 +47,22 @@ pub(super) fn drop_to(user: &str) -> Result<(), PrivilegeError> {
     Ok(())
 }
 
+/// Who is to be become, as numbers; `None`: nobody.
+///
+/// # Errors
+/// No such user.
+pub(super) fn ids(user: &str) -> Result<Option<(u32, u32)>, PrivilegeError> {
+    (!user.is_empty()).then(|| find(user).map(|user| (user.uid.as_raw(), user.gid.as_raw()))).transpose()
+}
+
+fn find(name: &str) -> Result<User, PrivilegeError> {
+    let failed = |source| PrivilegeError::Become { user: name.to_owned(), source };
+    User::from_name(name).map_err(failed)?.ok_or_else(|| PrivilegeError::NoSuchUser(name.to_owned()))
+}
+
 fn become_user(name: &str) -> Result<(), PrivilegeError> {
     let failed = |source| PrivilegeError::Become { user: name.to_owned(), source };
-    let user = User::from_name(name).map_err(failed)?.ok_or_else(|| PrivilegeError::NoSuchUser(name.to_owned()))?;
+    let user = find(name)?;
     // Without it, leaving uid 0 would clear what is to be kept.
     nix::sys::prctl::set_keepcaps(true).map_err(failed)?;
     setgroups(&[user.gid]).map_err(failed)?;

@@ -80,7 +80,8 @@ impl Upkeep {
         protect(&self.config.load(), &self.enforcer, &self.actor, now);
     }
 
-    /// Adds what the kernel counted since the last round: its counters only grow while the program is pinned.
+    /// Adds what the kernel counted since the last round: its counters only grow while the program is pinned, and begin
+    /// anew with an interface that went and came back.
     fn count_verdicts(&self, seen: &mut HashMap<(String, &'static str), (u64, u64)>) {
         let Some(kernel) = &self.kernel else { return };
         let counts = match kernel.lock().verdicts() {
@@ -97,8 +98,8 @@ impl Upkeep {
             };
             let labels = [count.interface.as_str(), action, reason];
             let before = seen.entry((count.interface.clone(), reason)).or_default();
-            self.metrics.kernel_packets.with_label_values(&labels).inc_by(count.packets.saturating_sub(before.0));
-            self.metrics.kernel_bytes.with_label_values(&labels).inc_by(count.bytes.saturating_sub(before.1));
+            self.metrics.kernel_packets.with_label_values(&labels).inc_by(grown(before.0, count.packets));
+            self.metrics.kernel_bytes.with_label_values(&labels).inc_by(grown(before.1, count.bytes));
             *before = (count.packets, count.bytes);
         }
     }
@@ -112,6 +113,10 @@ impl Upkeep {
             }
         }
     }
+}
+
+const fn grown(before: u64, now: u64) -> u64 {
+    if now >= before { now - before } else { now }
 }
 
 /// Brings the protected set up to date on every plane.

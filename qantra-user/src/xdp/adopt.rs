@@ -6,7 +6,11 @@
 //! configuration: the map is set aside, its entries are copied into the new one before any program uses that, and the old
 //! programs go on with the old map until they are replaced.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
 
 use aya::maps::{MapInfo, MapType};
 use qantra_common::map::{self, Ban, InterfaceState};
@@ -71,10 +75,29 @@ pub(super) fn prepare(dirs: &PinDirs) -> Result<(), XdpError> {
             return Err(refused(format!("mounting it failed: {}", io::Error::last_os_error())));
         }
     }
+    if dirs.root.exists() {
+        // An earlier daemon may have become another user; the systemd unit leaves no capability to read its pins.
+        give(&dirs.root, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())?;
+    }
     for dir in [&dirs.root, &dirs.maps, &dirs.links] {
         let failed = |source| XdpError::Pin { path: dir.clone(), source };
         fs::create_dir_all(dir).map_err(failed)?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Gives a pin folder and all that is in it to a user and group.
+pub(super) fn give(path: &Path, uid: u32, gid: u32) -> Result<(), XdpError> {
+    let failed = |source| XdpError::Pin { path: path.to_owned(), source };
+    let before = fs::symlink_metadata(path).map_err(failed)?;
+    if before.uid() != uid {
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(failed)?;
+    }
+    if before.is_dir() {
+        for entry in fs::read_dir(path).map_err(failed)? {
+            give(&entry.map_err(failed)?.path(), uid, gid)?;
+        }
     }
     Ok(())
 }

@@ -56,17 +56,12 @@ pub(super) fn attach(program: BorrowedFd<'_>, ifindex: u32, path: &Path) -> io::
     Ok(adopted)
 }
 
-/// Removes the filter whose program is pinned there, from whatever its interface is called now, and the pin.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let id = pinned_program_id(path)?;
-    let interfaces = nix::net::if_::if_nameindex().map_err(io::Error::from)?;
+/// Removes the filter of this interface when it runs the program that is pinned there, and the pin.
+pub(super) fn remove(path: &Path, ifindex: u32) -> io::Result<()> {
+    let Some(id) = pinned_program_id(path)? else { return Err(io::ErrorKind::NotFound.into()) };
     let mut route = Netlink::open(NETLINK_ROUTE)?;
-    for interface in interfaces.iter() {
-        let ifindex = interface.index();
-        let ours = find(&mut route, ifindex)?.is_some_and(|filter| filter.name == TC && Some(filter.program) == id);
-        if ours {
-            route.ask(RouteNetlinkMessage::DelTrafficFilter(filter(ifindex)), 0)?;
-        }
+    if find(&mut route, ifindex)?.is_some_and(|filter| filter.name == TC && filter.program == id) {
+        route.ask(RouteNetlinkMessage::DelTrafficFilter(filter(ifindex)), 0)?;
     }
     fs::remove_file(path)
 }

@@ -87,15 +87,6 @@ enum Place {
 }
 
 impl Place {
-    const fn pin_suffix(self) -> &'static str {
-        match self {
-            Self::Native => "xdp",
-            Self::Generic => "generic",
-            Self::Tcx => "tcx",
-            Self::Clsact => "clsact",
-        }
-    }
-
     /// XDP's two places exclude each other on an interface.
     const fn excludes(self) -> Option<Self> {
         match self {
@@ -125,6 +116,12 @@ pub struct InterfaceStatus {
     pub adopted: bool,
 }
 
+impl InterfaceStatus {
+    fn pin(&self, dirs: &PinDirs) -> PathBuf {
+        pin_path(dirs, &self.name, self.ifindex, self.rung.place())
+    }
+}
+
 /// Attaches every interface; when one fails, what was newly attached is detached again, and what was adopted stays.
 pub(super) fn attach_all(
     object: &Object,
@@ -137,7 +134,7 @@ pub(super) fn attach_all(
             Ok(status) => statuses.push(status),
             Err(error) => {
                 for status in statuses.iter().filter(|status: &&InterfaceStatus| !status.adopted) {
-                    let _gone = release(&pin_path(dirs, &status.name, status.rung.place()));
+                    let _gone = release(&status.pin(dirs));
                 }
                 return Err(error);
             }
@@ -147,7 +144,8 @@ pub(super) fn attach_all(
     Ok(statuses)
 }
 
-fn attach(object: &Object, dirs: &PinDirs, interface: &Found) -> Result<InterfaceStatus, XdpError> {
+/// Attaches one interface at the highest rung that works.
+pub(super) fn attach(object: &Object, dirs: &PinDirs, interface: &Found) -> Result<InterfaceStatus, XdpError> {
     let mut reasons: Vec<String> = Vec::new();
     for rung in Rung::allowed(interface.hook) {
         match climb(object, dirs, interface, *rung) {
@@ -174,7 +172,10 @@ fn climb(object: &Object, dirs: &PinDirs, interface: &Found, rung: Rung) -> Resu
     let program = object.program(rung.program()).map_err(|reason| format!("program refused: {reason}"))?;
     let place = rung.place();
     let attached = attach_at(program, dirs, interface, place);
-    let in_the_way = place.excludes().map(|other| pin_path(dirs, &interface.name, other)).filter(|pin| pin.exists());
+    let in_the_way = place
+        .excludes()
+        .map(|other| pin_path(dirs, &interface.name, interface.ifindex, other))
+        .filter(|pin| pin.exists());
     let attached = match (attached, in_the_way) {
         (Err(error), Some(pin)) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EBUSY)) => {
             hold_meanwhile(object, dirs, interface)?;
@@ -199,7 +200,7 @@ fn hold_meanwhile(object: &Object, dirs: &PinDirs, interface: &Found) -> Result<
 
 /// Adopts what is pinned for this place, or attaches and pins. Returns whether it was adopted.
 fn attach_at(program: BorrowedFd<'_>, dirs: &PinDirs, interface: &Found, place: Place) -> io::Result<bool> {
-    let path = pin_path(dirs, &interface.name, place);
+    let path = pin_path(dirs, &interface.name, interface.ifindex, place);
     let attach = match place {
         Place::Native => Attach::NativeXdp,
         Place::Generic => Attach::GenericXdp,
@@ -221,8 +222,23 @@ fn attach_at(program: BorrowedFd<'_>, dirs: &PinDirs, interface: &Found, place: 
 
 /// Detaches what is pinned there, and removes the pin.
 pub(super) fn release(pin: &Path) -> io::Result<()> {
-    let is_clsact = pin.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"%clsact"));
-    if is_clsact { clsact::remove(pin) } else { unpin(pin) }
+    let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name.split_once(CLSACT_PIN).and_then(|(_, ifindex)| ifindex.parse().ok()) {
+        Some(ifindex) => clsact::remove(pin, ifindex),
+        None => unpin(pin),
+    }
+}
+
+/// Detaches everything from the interface that had this name and index, whatever it is called now.
+pub(super) fn leave(dirs: &PinDirs, name: &str, ifindex: u32) -> Result<(), XdpError> {
+    for place in [Place::Native, Place::Generic, Place::Tcx, Place::Clsact] {
+        let path = pin_path(dirs, name, ifindex, place);
+        match release(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(XdpError::Pin { path, source }),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn explain(error: &io::Error, place: Place) -> String {
@@ -239,15 +255,25 @@ fn explain(error: &io::Error, place: Place) -> String {
     format!("{meaning} ({error})")
 }
 
+/// What stands between the interface's name and its index in the pin of a clsact filter's program. A link knows its
+/// interface; a filter is known by its interface only.
+const CLSACT_PIN: &str = "%clsact%";
+
 /// `%` is a letter that no interface name may need: names hold neither `/` nor white space, but may hold dots and dashes,
 /// and bpffs refuses names with dots.
-fn pin_path(dirs: &PinDirs, name: &str, place: Place) -> PathBuf {
-    dirs.links.join(format!("{}%{}", name.replace('.', "%2e"), place.pin_suffix()))
+fn pin_path(dirs: &PinDirs, name: &str, ifindex: u32, place: Place) -> PathBuf {
+    let name = name.replace('.', "%2e");
+    dirs.links.join(match place {
+        Place::Native => format!("{name}%xdp"),
+        Place::Generic => format!("{name}%generic"),
+        Place::Tcx => format!("{name}%tcx"),
+        Place::Clsact => format!("{name}{CLSACT_PIN}{ifindex}"),
+    })
 }
 
 /// Detaches links of interfaces that are no longer configured, and of rungs that were left for another.
 fn remove_others(dirs: &PinDirs, statuses: &[InterfaceStatus]) -> Result<(), XdpError> {
-    let kept: Vec<PathBuf> = statuses.iter().map(|status| pin_path(dirs, &status.name, status.rung.place())).collect();
+    let kept: Vec<PathBuf> = statuses.iter().map(|status| status.pin(dirs)).collect();
     let failed = |source| XdpError::Pin { path: dirs.links.clone(), source };
     for entry in fs::read_dir(&dirs.links).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -35,6 +35,37 @@ pub fn check_capabilities() -> Result<(), XdpError> {
     Ok(())
 }
 
+/// A configured interface that nothing is attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unattached {
+    /// Its name.
+    pub name: String,
+    /// On which side of the box it is.
+    pub role: Role,
+    /// Why nothing is.
+    pub reason: String,
+}
+
+/// Looks every interface up. Those that are not there come apart: they may come later.
+pub(super) fn find_all(configs: &[InterfaceConfig]) -> Result<(Vec<Found>, Vec<Unattached>), XdpError> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for config in configs {
+        match find(config) {
+            Ok(interface) => found.push(interface),
+            Err(XdpError::NoInterface { .. }) => missing.push(unattached(config, NOT_THERE)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((found, missing))
+}
+
+/// What is said of an interface that may come later.
+pub(super) const NOT_THERE: &str = "not there; will be attached when it comes";
+
+pub(super) fn unattached(config: &InterfaceConfig, reason: impl Into<String>) -> Unattached {
+    Unattached { name: config.name.clone(), role: config.role, reason: reason.into() }
+}
+
 /// Looks an interface up.
 pub(super) fn find(config: &InterfaceConfig) -> Result<Found, XdpError> {
     let missing = || XdpError::NoInterface { name: config.name.clone() };

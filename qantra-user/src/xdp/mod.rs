@@ -13,6 +13,7 @@ mod clsact;
 mod counters;
 mod error;
 mod events;
+mod follow;
 mod hook;
 mod interface;
 mod link;
@@ -29,8 +30,9 @@ use std::{
 pub use counters::{KernelLosses, VerdictCount};
 pub use error::XdpError;
 pub use events::{EventStream, KernelEvent, SourceTable, ip_of};
+pub use follow::{InterfaceChange, LinkChanges};
 pub use hook::{InterfaceStatus, Rung};
-pub use interface::check_capabilities;
+pub use interface::{Unattached, check_capabilities};
 pub use plane::BanPlane;
 pub use qantra_common::{DropReason, Verdict, event::DropEvent, map::SourceCounters};
 pub use trial::Entry;
@@ -43,6 +45,7 @@ pub struct Kernel {
     object: Object,
     plane: Arc<BanPlane>,
     counters: counters::InterfaceTable,
+    interfaces: follow::Interfaces,
     statuses: Vec<InterfaceStatus>,
     events: Option<(EventStream, SourceTable)>,
     dirs: PinDirs,
@@ -75,7 +78,7 @@ impl Kernel {
     /// Each says what to do. Nothing that was newly attached stays so.
     pub fn start(config: &KernelConfig, interfaces: &[InterfaceConfig], bpf_log: bool) -> Result<Self, XdpError> {
         interface::check_capabilities()?;
-        let found = interfaces.iter().map(interface::find).collect::<Result<Vec<_>, _>>()?;
+        let interfaces = follow::Interfaces::find(interfaces)?;
         let dirs = PinDirs::new(&config.pin_dir);
         adopt::prepare(&dirs)?;
         let specs = adopt::specs(config);
@@ -83,10 +86,10 @@ impl Kernel {
         let mut object = Object::load(config, &dirs, &specs, bpf_log)?;
         let plane = Arc::new(object.plane(config)?);
         let mut counters = object.interfaces()?;
-        counters.watch(&found)?;
-        let statuses = hook::attach_all(&object, &dirs, &found)?;
+        counters.watch(interfaces.found())?;
+        let statuses = hook::attach_all(&object, &dirs, interfaces.found())?;
         let events = Some((object.events()?, object.sources()?));
-        Ok(Self { object, plane, counters, statuses, events, dirs })
+        Ok(Self { object, plane, counters, interfaces, statuses, events, dirs })
     }
 
     /// The ban tables. The handle stays good for as long as anyone holds it.
@@ -138,6 +141,14 @@ impl Kernel {
     /// bpf(2) fails.
     pub fn watch_index(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
         self.counters.watch_index(ifindex, role)
+    }
+
+    /// Gives the pins to a user and group, so that a daemon that is no longer root can attach to interfaces that come.
+    ///
+    /// # Errors
+    /// The pins cannot be given away.
+    pub fn hand_over(&self, uid: u32, gid: u32) -> Result<(), XdpError> {
+        adopt::give(&self.dirs.root, uid, gid)
     }
 
     /// Detaches from every interface and removes every pin: bans end with it.
