@@ -9,7 +9,7 @@ use std::{
 
 use qantra_tests::binary::{command, transcript};
 use qantra_user::{
-    api::{Control, ControlError, ControlSocket, LoadModels, ModelList, Reloaded, Status},
+    api::{Control, ControlError, ControlSocket, LoadModels, ModelList, Reloaded, Status, TopSnapshot, Watch},
     clock::Now,
     config::{Config, StoreConfig, parse_net},
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing},
@@ -60,6 +60,10 @@ impl Control for Desk {
         }
     }
 
+    fn watch(&self) -> Box<dyn Watch> {
+        Box::new(Looker(0))
+    }
+
     fn models(&self) -> ModelList {
         ModelList { models: Vec::new(), problem: Some("models.enabled is off".into()) }
     }
@@ -75,6 +79,21 @@ impl Control for Desk {
 
     fn reload(&self) -> Result<Reloaded, ControlError> {
         Ok(Reloaded { needs_restart: vec!["daemon.state_dir".into()] })
+    }
+}
+
+/// Sees one more packet a second at each look.
+struct Looker(u32);
+
+impl Watch for Looker {
+    fn look(&mut self) -> TopSnapshot {
+        self.0 += 1;
+        TopSnapshot {
+            at_unix_ms: 1_700_000_000_000,
+            packets_per_s: f64::from(self.0),
+            warnings: vec!["there is no kernel half".into()],
+            ..TopSnapshot::default()
+        }
     }
 }
 
@@ -351,6 +370,25 @@ fn thousands_are_imported_at_once_and_survive_a_restart() {
     assert!(daemon.standing("198.18.19.135").is_some() && daemon.standing("198.18.19.136").is_none());
     let list = daemon.run(&["decisions", "export", "--format", "plain"]);
     assert_eq!(list.lines().filter(|line| line.starts_with("198.18.")).count(), 5_000);
+}
+
+#[test]
+fn top_prints_a_look_each_time_where_there_is_no_terminal() {
+    let daemon = Daemon::start();
+    let said = daemon.run(&["top", "--interval", "0.1", "--count", "3", "-o", "json"]);
+    let lines: Vec<serde_json::Value> =
+        said.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rates: Vec<f64> = lines.iter().filter_map(|look| look["packets_per_s"].as_f64()).collect();
+    // The first look only takes the counts that the next one is compared with.
+    assert_eq!(rates, [2.0, 3.0, 4.0], "{said}");
+    let said = daemon.run(&["top", "--once", "--interval", "0.1"]);
+    assert!(said.starts_with("exit code 0\n") && said.contains("2 packets/s, 0 dropped/s"), "{said}");
+    assert!(daemon.run(&["top", "--interval", "0"]).starts_with("exit code 2\n"));
+    // Watchers that went make room for others.
+    for _ in 0..12 {
+        assert!(daemon.run(&["top", "--once", "--interval", "0.1"]).starts_with("exit code 0\n"));
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
 }
 
 #[test]

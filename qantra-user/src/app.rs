@@ -11,6 +11,7 @@ mod interfaces;
 mod judge;
 mod privileges;
 mod signals;
+mod top;
 mod upkeep;
 
 use std::{
@@ -31,6 +32,7 @@ use analysis::Analysis;
 use control::Daemon;
 use interfaces::Follower;
 use judge::RequestJudge;
+use top::SourceBoard;
 use upkeep::Upkeep;
 
 pub use privileges::PrivilegeError;
@@ -139,6 +141,7 @@ struct Stages {
     models: Arc<ArcSwapOption<Models>>,
     model_problem: Option<ModelError>,
     observations: (Sender<Observation>, Receiver<Observation>),
+    board: Arc<SourceBoard>,
 }
 
 impl Stages {
@@ -174,6 +177,7 @@ impl Stages {
             models: Arc::new(ArcSwapOption::from_pointee(models)),
             model_problem,
             observations: bounded(OBSERVATIONS_MAX),
+            board: Arc::default(),
         })
     }
 
@@ -258,6 +262,7 @@ impl Stages {
             config: Arc::clone(&self.config),
             local: local_networks(&self.config.load()),
             models: Arc::clone(&self.models),
+            board: Arc::clone(&self.board),
         };
         Ok(analysis.start()?)
     }

@@ -236,6 +236,16 @@ impl Metrics {
         }
     }
 
+    /// Requests answered since start, over all sites.
+    #[must_use]
+    pub fn requests_total(&self) -> u64 {
+        use prometheus::core::Collector as _;
+        let families = self.requests.collect();
+        let counts =
+            families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
+        counts.sum::<f64>() as u64
+    }
+
     /// The handles of one model, by its name in the manifest.
     #[must_use]
     pub fn model(&self, name: &str) -> ModelMetrics {

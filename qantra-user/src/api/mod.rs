@@ -9,6 +9,7 @@ mod client;
 mod desk;
 mod server;
 mod socket;
+mod top;
 mod types;
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
 pub use client::{Client, ClientError};
 pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
+pub use top::{TopDecision, TopInterface, TopProgram, TopReason, TopSnapshot, TopSource, Watch};
 pub use types::{
     Allow, Allowed, CheckAnswer, DecisionList, DecisionState, DecisionView, Deleted, ErrorAnswer, Explanation, Hits,
     Imported, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, NewDecisions, NotTaken,
@@ -53,6 +55,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// How the daemon is.
     fn status(&self) -> Status;
+
+    /// Begins to watch: rates are metered until the watcher goes.
+    fn watch(&self) -> Box<dyn Watch>;
 
     /// The models that are loaded, or why they are not.
     fn models(&self) -> ModelList;

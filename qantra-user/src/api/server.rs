@@ -25,6 +25,10 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const IMPORT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Pieces of a streamed answer that wait for a slow reader; then the writer waits.
 const PIECES_MAX: usize = 4;
+/// Most streams at once, each of which lasts as long as someone looks.
+const STREAMS_MAX: usize = 4;
+/// Shortest and longest time between two looks of one watcher; that it went is noticed at the next one.
+const LOOK_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 /// Longest a request may take: loading models is the slowest.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most requests at once; each may hold a thread.
@@ -35,6 +39,7 @@ struct Shared {
     control: Arc<dyn Control>,
     access: Access,
     slots: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 /// Answers on the control socket until `shutdown` is done.
@@ -47,7 +52,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
-    let shared = Shared { control, access: socket.access.clone(), slots: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    let shared = Shared {
+        control,
+        access: socket.access.clone(),
+        slots: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+    };
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/decisions", get(decisions).post(add_decision).delete(delete_decisions))
@@ -56,6 +66,7 @@ pub async fn serve(
         .route("/v1/decisions/{id}", get(explain))
         .route("/v1/allowlist", get(allowlist).post(allow).delete(disallow))
         .route("/v1/check", get(check))
+        .route("/v1/top", get(top))
         .route("/v1/models", get(models).post(load_models))
         .route("/v1/simulation", get(simulation).put(set_simulation))
         .route("/v1/reload", post(reload))
@@ -219,6 +230,41 @@ struct CheckQuery {
 
 async fn check(State(shared): State<Shared>, Query(query): Query<CheckQuery>) -> Response {
     run(shared, move |control| desk::check(control, query.ip)).await
+}
+
+#[derive(Deserialize)]
+struct TopQuery {
+    interval_ms: u64,
+}
+
+/// One snapshot a line, once an interval, until the client goes.
+async fn top(State(shared): State<Shared>, Query(query): Query<TopQuery>) -> Response {
+    if !LOOK_MS.contains(&query.interval_ms) {
+        return error(StatusCode::BAD_REQUEST, "the interval must be from 0.1 s to 60 s".into());
+    }
+    let Ok(slot) = Arc::clone(&shared.streams).try_acquire_owned() else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, format!("{STREAMS_MAX} others watch already; close one"));
+    };
+    let (mut sender, body) = Channel::<Bytes>::new(PIECES_MAX);
+    tokio::spawn(async move {
+        let _slot = slot;
+        let mut watcher = shared.control.watch();
+        let mut clock = tokio::time::interval(Duration::from_millis(query.interval_ms));
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for look in 0_u64.. {
+            clock.tick().await;
+            let looked = tokio::task::spawn_blocking(move || (watcher.look(), watcher)).await;
+            let Ok((snapshot, back)) = looked else { return };
+            watcher = back;
+            // The first look only takes the counts that the second is compared with.
+            let Ok(mut line) = serde_json::to_vec(&snapshot) else { return };
+            line.push(b'\n');
+            if look > 0 && sender.send_data(line.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(body)).into_response()
 }
 
 async fn models(State(shared): State<Shared>) -> Response {

@@ -6,7 +6,10 @@ use std::{sync::Arc, thread::JoinHandle, time::Duration};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::actor::Actor;
+use super::{
+    actor::Actor,
+    top::{BoardWriter, SourceBoard},
+};
 use crate::{
     clock::{self, Now},
     config::Config,
@@ -38,6 +41,8 @@ pub(super) struct Analysis {
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) local: LocalNetworks,
     pub(super) models: Arc<ArcSwapOption<Models>>,
+    /// Rates of sources, for those who watch.
+    pub(super) board: Arc<SourceBoard>,
 }
 
 impl Analysis {
@@ -52,6 +57,7 @@ impl Analysis {
             .with_sites(site_names(&config))
             .with_local(self.local.clone());
         let mut sites = SiteCounts::new(&config, &self.metrics);
+        let mut board = BoardWriter::new(Arc::clone(&self.board), config.kernel.window_ms);
         let mut found = Vec::new();
         let mut evicted = 0;
         let mut looked_ms = 0;
@@ -69,6 +75,7 @@ impl Analysis {
                 for observation in std::iter::once(first).chain(rest) {
                     count += 1;
                     sites.count(&observation);
+                    board.observe(&observation);
                     detectors.observe(&observation, now, &mut found);
                     if !found.is_empty() {
                         self.act(&mut found);
@@ -77,6 +84,7 @@ impl Analysis {
                 self.metrics.observations.inc_by(count);
             }
             let now = Now::read();
+            board.tick(now.boot_ms());
             if now.boot_ms().saturating_sub(looked_ms) >= MODEL_INTERVAL_MS {
                 self.look(&mut detectors, looked_ms, now, &mut found);
                 looked_ms = now.boot_ms();

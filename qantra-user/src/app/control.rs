@@ -6,11 +6,17 @@ use std::{path::PathBuf, sync::Arc};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
-use super::{Stages, actor::Actor, simulated_sites, upkeep};
+use super::{
+    Stages,
+    actor::Actor,
+    simulated_sites,
+    top::{SourceBoard, Watcher},
+    upkeep,
+};
 use crate::{
     api::{
         Control, ControlError, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, Reloaded,
-        SiteStatus, Status, TargetStatus,
+        SiteStatus, Status, TargetStatus, Watch,
     },
     clock::Now,
     config::{self, Config, ModelsConfig},
@@ -36,6 +42,7 @@ pub(super) struct Daemon {
     models: Arc<ArcSwapOption<Models>>,
     model_problem: Mutex<Option<String>>,
     proxy: ReloadHandle,
+    board: Arc<SourceBoard>,
     /// One change of configuration or models at a time.
     changing: Mutex<()>,
 }
@@ -54,6 +61,7 @@ impl Daemon {
             models: Arc::clone(&stages.models),
             model_problem: Mutex::new(stages.model_problem.as_ref().map(ToString::to_string)),
             proxy,
+            board: Arc::clone(&stages.board),
             changing: Mutex::new(()),
         }
     }
@@ -179,6 +187,15 @@ impl Control for Daemon {
             resident_bytes: metrics::resident_bytes(),
             warnings: self.warnings(&config),
         }
+    }
+
+    fn watch(&self) -> Box<dyn Watch> {
+        Box::new(Watcher::new(
+            Arc::clone(&self.board),
+            self.kernel.clone(),
+            Arc::clone(&self.enforcer),
+            Arc::clone(&self.metrics),
+        ))
     }
 
     fn models(&self) -> ModelList {

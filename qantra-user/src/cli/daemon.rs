@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// A daemon to ask.
+#[derive(Clone)]
 pub(super) struct Daemon {
     client: Client,
 }

@@ -21,6 +21,7 @@ mod run;
 mod simulation;
 mod status;
 mod time;
+mod top;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -40,6 +41,7 @@ const CONFIG_PATH: &str = "/etc/qantra/qantra.toml";
   qantra config check                      is the configuration fine?
   qantra run                               be the daemon, in the foreground
   qantra status                            how is it doing?
+  qantra top                               what happens right now?
   qantra decisions list                    who is banned?
   qantra explain 7q2n4c8h1v9ka             why?
   qantra decisions delete --ip 203.0.113.7
@@ -67,6 +69,7 @@ pub(crate) struct Cli {
 enum Verb {
     Run(run::Args),
     Status(status::Args),
+    Top(top::Args),
     #[command(visible_alias = "decision")]
     Decisions(decisions::Args),
     #[command(visible_alias = "allowlist")]
@@ -137,6 +140,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
     match &cli.verb {
         Verb::Run(args) => run::run(args, &cli.config),
         Verb::Status(args) => status::run(args, &daemon()?, &output),
+        Verb::Top(args) => top::run(args, &daemon()?, &output),
         Verb::Decisions(args) => decisions::run(args, &daemon()?, &output),
         Verb::Allowlists(args) => allowlists::run(args, &daemon()?, &output),
         Verb::Explain(args) => explain::run(args, &daemon()?, &output),

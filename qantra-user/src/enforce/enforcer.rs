@@ -134,6 +134,13 @@ impl Enforcer {
         Some(Standing { action: slot.action, decision: slot.decision })
     }
 
+    /// The decision in force for an address, for people who look: counts nothing.
+    #[must_use]
+    pub fn look_up(&self, address: IpAddr, now_boot_ns: u64) -> Option<Standing> {
+        let slot = self.table.strongest(address, now_boot_ns)?;
+        Some(Standing { action: slot.action, decision: slot.decision })
+    }
+
     /// Counts a request that was refused on its own account, before its decision stood in the table.
     pub fn count_request(&self, id: DecisionId) {
         if let Some(active) = self.ledger.lock().decisions.get(&id) {

@@ -19,6 +19,7 @@ mod interface;
 mod link;
 mod object;
 mod plane;
+mod stats;
 mod trial;
 
 use std::{
@@ -35,6 +36,7 @@ pub use hook::{InterfaceStatus, Rung};
 pub use interface::{Unattached, check_capabilities};
 pub use plane::BanPlane;
 pub use qantra_common::{DropReason, Verdict, event::DropEvent, map::SourceCounters};
+pub use stats::{ProgramCost, RunTimeStats};
 pub use trial::Entry;
 
 use crate::config::{InterfaceConfig, KernelConfig, Role};
