@@ -48,22 +48,33 @@ pub fn build(args: &Args) -> Result<Built> {
     let cross = args.target.is_some_and(|arch| arch != Arch::host());
     setup::ensure(if cross { &[Need::Build, Need::Cross] } else { &[Need::Build] })?;
     let object = ebpf::build_object(false)?;
-    let mut command = match args.target {
-        Some(arch) if cross => setup::cross_cargo(arch)?,
-        _ => process::cargo(),
-    };
-    command.args(["build", "--package", "qantra-user", "--bin", "qantra"]);
+    let mut command = cargo_build(args.target)?;
+    command.args(["--package", "qantra-user", "--bin", "qantra"]);
     if args.release {
         command.arg("--release");
     }
-    if let Some(arch) = args.target {
-        command.args(["--target", arch.triple()]);
-        if cross {
-            cross_environment(&mut command, arch);
-        }
-    }
     process::run(&mut command)?;
     Ok(Built { daemon: workspace::daemon(args.release, args.target), object })
+}
+
+/// `cargo build` for a machine, none being this one; the caller says what, after `setup` for it.
+///
+/// # Errors
+/// When no toolchain can build for that machine.
+pub fn cargo_build(target: Option<Arch>) -> Result<Command> {
+    let cross = target.filter(|arch| *arch != Arch::host());
+    let mut command = match cross {
+        Some(arch) => setup::cross_cargo(arch)?,
+        None => process::cargo(),
+    };
+    command.arg("build");
+    if let Some(arch) = target {
+        command.args(["--target", arch.triple()]);
+    }
+    if let Some(arch) = cross {
+        cross_environment(&mut command, arch);
+    }
+    Ok(command)
 }
 
 /// Points cargo, `cc` and `libbpf-sys` to Debian's cross compiler and to the libraries that `setup` has fetched.

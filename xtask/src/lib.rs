@@ -10,6 +10,7 @@ pub mod demo;
 pub mod dist;
 pub mod ebpf;
 pub mod eval;
+pub mod kernels;
 pub mod lab;
 pub mod model;
 pub mod process;

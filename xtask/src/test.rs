@@ -6,19 +6,32 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    ebpf, process, setup,
+    ebpf, kernels, process, setup,
     setup::Need,
     workspace::{self, Arch},
 };
 
 /// Options of `test`.
 #[derive(Debug, Default, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    suite: Option<Suite>,
     /// Only tests that need neither root nor namespaces.
     #[arg(long)]
     pub plain: bool,
+    /// Everything, and then the object on other kernels too.
+    #[arg(long, conflicts_with_all = ["plain", "filter"])]
+    pub full: bool,
     /// Only tests whose name has this in it.
     pub filter: Option<String>,
+}
+
+/// Tests that are no part of the others.
+#[derive(Debug, clap::Subcommand)]
+enum Suite {
+    /// The object on other kernels: arm64 with small and large pages, x86-64, and this machine's own.
+    Kernels(kernels::Args),
 }
 
 /// Packages whose tests need nothing but a compiler, or all of them.
@@ -33,6 +46,9 @@ enum Scope {
 /// # Errors
 /// When a test fails, or what the tests need cannot be had.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(Suite::Kernels(args)) = &args.suite {
+        return kernels::run(args);
+    }
     if args.plain {
         setup::ensure(&[Need::Build])?;
         return tests(Scope::Plain, args.filter.as_deref());
@@ -49,7 +65,8 @@ pub fn run(args: &Args) -> Result<()> {
     // Later tests find what was built here; see tests/support.
     let places =
         Places { object, daemon: workspace::daemon(false, None), onnxruntime: workspace::onnxruntime(Arch::host()) };
-    tests_with(Scope::Everything, args.filter.as_deref(), Some(&places))
+    tests_with(Scope::Everything, args.filter.as_deref(), Some(&places))?;
+    if args.full { kernels::run(&kernels::Args::default()) } else { Ok(()) }
 }
 
 /// Where tests find what is no part of their own binary.

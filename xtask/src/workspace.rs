@@ -83,6 +83,11 @@ pub fn sysroot(arch: Arch) -> PathBuf {
     target_dir().join("sysroot").join(arch.triple())
 }
 
+/// QEMU, and what its guests boot, as `setup` fetches them.
+pub fn kernels() -> PathBuf {
+    target_dir().join("kernels")
+}
+
 /// Tools that `setup` builds by cargo: `bin/` is in here.
 pub fn tools() -> PathBuf {
     target_dir().join("tools")

@@ -66,6 +66,11 @@ pub(super) fn depends(files: &[&Path]) -> Result<String> {
     Ok(packages.into_iter().map(with_version).collect::<Vec<_>>().join(", "))
 }
 
+/// The shared libraries that a file names itself.
+pub(crate) fn libraries(file: &Path) -> Result<Vec<String>> {
+    Ok(needed(&readelf(file, "--dynamic")?))
+}
+
 fn readelf(file: &Path, what: &str) -> Result<String> {
     process::stdout(Command::new("readelf").arg("--wide").arg(what).arg(file).env("LC_ALL", "C"))
 }

@@ -5,7 +5,7 @@
 //! The tree is staged here and packed by `dpkg-deb`: cargo-deb would have to be told about the object, the models, the
 //! runtime of each architecture and the pages that the daemon itself writes, so that little would be left for it.
 
-mod elf;
+pub(crate) mod elf;
 mod licences;
 mod package;
 mod stage;

@@ -50,6 +50,7 @@ pub(super) const fn packages(need: Need) -> &'static [&'static str] {
             "procps",
             "openssl",
         ],
+        Need::Kernels => &["dpkg", "xz-utils", "binutils"],
         Need::Dist => &["python3", "python3-pip", "binutils", "dpkg", "gzip"],
         Need::Deny => &[],
     }

@@ -2,7 +2,9 @@
 //! bpf-linker, cargo-deny, ONNX Runtime, the Raspberry Pi's libraries. What is not a Debian package or a rustup
 //! component goes to the target folder. It must never touch what is there already, nor install without saying so.
 
+mod apt;
 mod debian;
+mod kernels;
 mod onnxruntime;
 mod rust;
 mod sysroot;
@@ -12,6 +14,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::ValueEnum;
 
+pub use kernels::qemu_command;
 pub use rust::{bpf_cargo, bpf_clippy, cargo_deny, cross_cargo};
 
 use crate::workspace::Arch;
@@ -35,6 +38,8 @@ pub enum Need {
     Run,
     /// For the demo and the benches: a web server, real attack tools, a browser.
     Lab,
+    /// To try other kernels: QEMU, and what its guests boot (about 300 MB to fetch).
+    Kernels,
     /// To make Debian packages.
     Dist,
     /// To check licences and sources of the dependencies.
@@ -70,6 +75,7 @@ pub fn ensure(needs: &[Need]) -> Result<bool> {
             Need::Cross => rust::ensure_target(Arch::Aarch64)? | sysroot::ensure(Arch::Aarch64)?,
             Need::Run => onnxruntime::ensure(Arch::host())? | debian::ensure_bpffs()?,
             Need::Dist => onnxruntime::ensure(Arch::X86_64)? | onnxruntime::ensure(Arch::Aarch64)?,
+            Need::Kernels => kernels::ensure()?,
             Need::Lab => false,
             Need::Deny => rust::ensure_cargo_deny()?,
         };

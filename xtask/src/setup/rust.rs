@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{debian, sysroot};
+use super::{apt::Apt, debian};
 use crate::{
     process,
     workspace::{self, Arch},
@@ -171,7 +171,7 @@ pub(super) fn ensure_target(arch: Arch) -> Result<bool> {
     }
     eprintln!("setup: rustup cannot, so Debian's compiler and library");
     debian::install(&DEBIAN_RUST)?;
-    let unpacked = sysroot::unpack(arch, "rust", "bookworm-security", &["libstd-rust-web-dev"])?;
+    let unpacked = Apt::new(arch, "rust", &["bookworm-security"])?.unpack(&["libstd-rust-web-dev"])?;
     // apt would not install a library of another architecture beside the one of this.
     let beside = Path::new("/usr/lib/rustlib");
     let library = unpacked.join("usr/lib/rustlib").join(arch.triple());
