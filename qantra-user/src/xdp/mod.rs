@@ -24,6 +24,7 @@ mod trial;
 
 use std::{
     fs,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -135,6 +136,14 @@ impl Kernel {
     /// bpf(2) fails, or the program is not loaded on this kernel.
     pub fn try_frame(&self, entry: Entry, frame: &[u8]) -> Result<bool, XdpError> {
         self.object.try_frame(entry, frame)
+    }
+
+    /// A program's descriptor, to measure it beside others.
+    ///
+    /// # Errors
+    /// The program is not loaded on this kernel.
+    pub fn program(&self, entry: Entry) -> Result<BorrowedFd<'_>, XdpError> {
+        self.object.entry(entry)
     }
 
     /// Counts frames of an interface by its index, under the name `#INDEX`: for [`try_frame`](Self::try_frame).

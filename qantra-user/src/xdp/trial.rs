@@ -1,6 +1,8 @@
 //! Enters: one frame. Leaves: what a loaded program does with it, by `BPF_PROG_TEST_RUN`. For tests and measurements:
 //! it must never be on the path of a real packet.
 
+use std::os::fd::BorrowedFd;
+
 use aya::{
     TestRunOptions,
     programs::{ProgramError, TestRun},
@@ -25,14 +27,27 @@ pub enum Entry {
 const XDP_DROP: u32 = 1;
 const TC_ACT_SHOT: u32 = 2;
 
+impl Entry {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => XDP,
+            Self::XdpFrags => XDP_FRAGS,
+            Self::Tc => TC,
+        }
+    }
+}
+
 impl Object {
+    /// The program's descriptor.
+    pub(super) fn entry(&self, entry: Entry) -> Result<BorrowedFd<'_>, XdpError> {
+        let name = entry.name();
+        self.program(name).map_err(|reason| XdpError::Program { program: name, reason })
+    }
+
     /// Whether the program drops the frame.
     pub(super) fn try_frame(&self, entry: Entry, frame: &[u8]) -> Result<bool, XdpError> {
-        let (name, drop_code) = match entry {
-            Entry::Xdp => (XDP, XDP_DROP),
-            Entry::XdpFrags => (XDP_FRAGS, XDP_DROP),
-            Entry::Tc => (TC, TC_ACT_SHOT),
-        };
+        let name = entry.name();
+        let drop_code = if entry == Entry::Tc { TC_ACT_SHOT } else { XDP_DROP };
         let mut out = vec![0; frame.len() + 256];
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
         let result = match entry {

@@ -5,6 +5,7 @@
 mod model;
 mod proxy;
 mod report;
+mod xdp;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -28,6 +29,8 @@ enum Name {
     Proxy,
     /// Time per request of features and models.
     Model,
+    /// Time per packet, floods and large block lists: the kernel half beside xdp-filter and nftables. Needs root.
+    Xdp,
 }
 
 /// `cargo xtask bench NAME`.
@@ -38,6 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     let report = match args.name {
         Name::Proxy => proxy::run()?,
         Name::Model => model::run()?,
+        Name::Xdp => xdp::run()?,
     };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

@@ -45,6 +45,8 @@ pub(super) const fn packages(need: Need) -> &'static [&'static str] {
             "hydra",
             "slowhttptest",
             "nftables",
+            "xdp-tools",
+            "tcpreplay",
             "ethtool",
             "tcpdump",
             "procps",

@@ -1,0 +1,142 @@
+//! Enters: what shall drop the flood. Leaves: it, at work on the box's end of the cable, and its own count of what it
+//! dropped. It must never leave anything behind.
+
+use std::{io::Write, net::IpAddr, process::Stdio};
+
+use anyhow::{Context, Result, ensure};
+use qantra_tests::{
+    kernel::{Pins, ban, interface},
+    netns::NetNs,
+};
+use qantra_user::{
+    config::{Hook, KernelConfig, Role},
+    decide::Direction,
+    enforce::KernelPlane,
+    xdp::{Kernel, Verdict},
+};
+
+use crate::sender::{SOURCES, sources};
+
+/// What drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Defence {
+    /// Nothing: packets go up the stack.
+    None,
+    /// Qantra's rungs.
+    Native,
+    Tcx,
+    Clsact,
+    Generic,
+    /// An nftables set in the raw table's place, before connection tracking.
+    NftRaw,
+    /// An nftables set at netdev ingress.
+    NftNetdev,
+}
+
+impl Defence {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Native, Self::Tcx, Self::Clsact, Self::Generic, Self::NftRaw, Self::NftNetdev];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Native => "native",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::Generic => "generic",
+            Self::NftRaw => "nft_raw",
+            Self::NftNetdev => "nft_netdev",
+        }
+    }
+}
+
+/// A defence at work.
+pub(crate) struct Active<'a> {
+    gateway: &'a NetNs,
+    what: What,
+}
+
+enum What {
+    Nothing,
+    Qantra(Option<(Kernel, Pins)>),
+    Nftables,
+}
+
+impl<'a> Active<'a> {
+    pub(crate) fn begin(defence: Defence, gateway: &'a NetNs, port: &str) -> Result<Self> {
+        let what = match defence {
+            Defence::None => What::Nothing,
+            Defence::NftRaw => nftables(gateway, "ip", "prerouting priority raw")?,
+            Defence::NftNetdev => nftables(gateway, "netdev", &format!("ingress device {port} priority 0"))?,
+            Defence::Native => qantra(gateway, port, Hook::Native)?,
+            Defence::Tcx => qantra(gateway, port, Hook::Tcx)?,
+            Defence::Clsact => qantra(gateway, port, Hook::Clsact)?,
+            Defence::Generic => qantra(gateway, port, Hook::Generic)?,
+        };
+        Ok(Self { gateway, what })
+    }
+
+    /// Packets that it dropped since it began.
+    pub(crate) fn dropped(&self) -> Result<u64> {
+        match &self.what {
+            What::Nothing => Ok(0),
+            What::Qantra(qantra) => {
+                let (kernel, _) = qantra.as_ref().context("it has ended")?;
+                let drops = kernel.verdicts()?.into_iter().filter(|count| count.verdict != Verdict::Pass);
+                Ok(drops.map(|count| count.packets).sum())
+            }
+            What::Nftables => {
+                let output = self.gateway.run("nft", &["--json", "list", "counters"])?;
+                let listing: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+                let mut items = listing["nftables"].as_array().into_iter().flatten();
+                items.find_map(|item| item["counter"]["packets"].as_u64()).context("no counter")
+            }
+        }
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        match &mut self.what {
+            What::Nothing => {}
+            What::Qantra(qantra) => {
+                // Filters of clsact have no link that could be closed from elsewhere.
+                let _inside = self.gateway.enter();
+                drop(qantra.take());
+            }
+            What::Nftables => {
+                let _flushed = self.gateway.run("nft", &["flush", "ruleset"]);
+            }
+        }
+    }
+}
+
+fn qantra(gateway: &NetNs, port: &str, hook: Hook) -> Result<What> {
+    let pins = Pins::new();
+    let bans_max = 2 * SOURCES as u32;
+    let config =
+        KernelConfig { object: pins.config().object, pin_dir: pins.path().into(), bans_max, ..KernelConfig::default() };
+    let kernel = {
+        let _inside = gateway.enter()?;
+        Kernel::start(&config, &[interface(port, Role::Wan, hook)], false)?
+    };
+    let plane = kernel.plane();
+    for source in sources() {
+        plane.ban(&ban(&source.to_string(), Direction::Source, None))?;
+    }
+    Ok(What::Qantra(Some((kernel, pins))))
+}
+
+fn nftables(gateway: &NetNs, family: &str, hook: &str) -> Result<What> {
+    let elements: Vec<String> = sources().iter().map(IpAddr::to_string).collect();
+    let script = format!(
+        "table {family} flood {{\n counter dropped {{ }}\n\
+         set banned {{ type ipv4_addr; elements = {{ {} }}; }}\n\
+         chain in {{ type filter hook {hook}; policy accept; ip saddr @banned counter name dropped drop; }}\n}}\n",
+        elements.join(", ")
+    );
+    let mut nft = gateway.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
+    nft.stdin.take().context("its input")?.write_all(script.as_bytes())?;
+    ensure!(nft.wait()?.success(), "nft refuses the set");
+    Ok(What::Nftables)
+}
