@@ -14,7 +14,7 @@ use qantra_user::{
     config::{Config, StoreConfig, parse_net},
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing},
     detect::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity, Weight},
-    enforce::{Applied, EndReason, Ended, EnforceError, Enforcer, ProtectedSet},
+    enforce::{Applied, BanHits, DecisionHits, EndReason, Ended, EnforceError, Enforcer, ProtectedSet},
     metrics::Metrics,
     store::{Store, Write},
 };
@@ -210,6 +210,32 @@ fn a_ban_is_added_listed_explained_and_deleted() {
     let ended = daemon.json(&["decisions", "list", "--all"]);
     assert_eq!(ended[0]["state"], "ended");
     assert_eq!(daemon.json(&["explain", &id])["end_reason"], "deleted");
+}
+
+#[test]
+fn what_a_decision_stopped_is_told_with_when_and_how_fast() {
+    let daemon = Daemon::start();
+    let now = Now::read();
+    let added = daemon.run(&["decisions", "add", "--ip", "203.0.113.7"]);
+    let id = added.split("decision ").nth(1).and_then(|rest| rest.get(..13)).unwrap().to_owned();
+    assert!(!daemon.run(&["explain", &id]).contains("last request"), "there was none");
+    for _ in 0..3 {
+        assert!(daemon.standing("203.0.113.7").is_some());
+    }
+    let said = daemon.run(&["explain", &id]);
+    assert!(said.contains("stopped      0 packets (0 B), 3 requests\n") && said.contains("\nlast request "), "{said}");
+    let hits = &daemon.json(&["explain", &id])["hits"];
+    assert!(hits["last_request_unix_ms"].as_u64().unwrap() >= now.unix_ms, "{hits}");
+
+    // As the kernel half counted before the daemon was started again: 301 packets within 30 s.
+    let ended = daemon.desk.enforcer.end(id.parse().unwrap(), EndReason::Deleted, now).unwrap();
+    let (first_boot_ns, last_boot_ns) = (now.boot_ns, now.boot_ns + 30_000_000_000);
+    let kernel = BanHits { packets: 301, bytes: 18_060, first_boot_ns, last_boot_ns };
+    let ended = Ended { hits: DecisionHits { kernel, ..ended.hits }, ..ended };
+    daemon.desk.store.commit(Write::Ended { ended, now }).unwrap();
+    let said = daemon.run(&["explain", &id]);
+    assert!(said.contains("stopped      301 packets (18.1 kB), 3 requests\n"), "{said}");
+    assert!(said.contains("rate         10.0 packets/s from the first to the last drop\n"), "{said}");
 }
 
 #[test]

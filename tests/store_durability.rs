@@ -159,7 +159,7 @@ fn what_is_written_is_read_back() {
         expires_unix_ms: None,
     };
     let kernel = BanHits { packets: 7, bytes: 420, first_boot_ns: 9_000_000_000, last_boot_ns: 9_500_000_000 };
-    let hits = DecisionHits { kernel, requests: 3 };
+    let hits = DecisionHits { kernel, requests: 3, ..DecisionHits::default() };
     {
         let store = open(dir.path());
         store.commit(Write::Decision(Arc::new(running.clone()))).unwrap();

@@ -150,7 +150,7 @@ pub(super) fn explain(control: &dyn Control, id: DecisionId, now: Now) -> Result
         return Ok(Explanation {
             decision: Decision::clone(&decision),
             state,
-            hits,
+            hits: hits.with_rate(),
             ended_unix_ms: None,
             end_reason: None,
         });
@@ -158,7 +158,7 @@ pub(super) fn explain(control: &dyn Control, id: DecisionId, now: Now) -> Result
     let stored: StoredDecision = stored?.ok_or(ControlError::UnknownDecision(id))?;
     Ok(Explanation {
         state: DecisionState::Ended,
-        hits: Hits::stored(&stored),
+        hits: Hits::stored(&stored).with_rate(),
         ended_unix_ms: stored.ended_unix_ms.or(stored.decision.expires_unix_ms),
         end_reason: stored.end_reason,
         decision: stored.decision,

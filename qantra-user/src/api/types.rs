@@ -273,7 +273,7 @@ pub struct Deleted {
 }
 
 /// What a decision stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Hits {
     /// Packets dropped in the kernel.
     pub packets: u64,
@@ -289,6 +289,12 @@ pub struct Hits {
     pub first_unix_ms: Option<u64>,
     /// When the last packet was dropped, Unix ms.
     pub last_unix_ms: Option<u64>,
+    /// When the proxy acted on the last request, Unix ms; `None`: never, or not since the daemon began.
+    #[serde(default)]
+    pub last_request_unix_ms: Option<u64>,
+    /// Packets dropped a second, on average from the first to the last one.
+    #[serde(default)]
+    pub packets_per_s: Option<f64>,
 }
 
 impl Hits {
@@ -301,6 +307,8 @@ impl Hits {
             last_boot_ns: hits.kernel.last_boot_ns,
             first_unix_ms: now.unix_ms_of_boot_ns(hits.kernel.first_boot_ns),
             last_unix_ms: now.unix_ms_of_boot_ns(hits.kernel.last_boot_ns),
+            last_request_unix_ms: now.unix_ms_of_boot_ns(hits.last_request_boot_ns),
+            packets_per_s: None,
         }
     }
 
@@ -313,7 +321,18 @@ impl Hits {
             last_boot_ns: 0,
             first_unix_ms: stored.first_drop_unix_ms,
             last_unix_ms: stored.last_drop_unix_ms,
+            last_request_unix_ms: None,
+            packets_per_s: None,
         }
+    }
+
+    /// Says how fast packets came: more than one of them, over at least a second.
+    pub(super) fn with_rate(mut self) -> Self {
+        let span_ms = self.first_unix_ms.zip(self.last_unix_ms).map(|(first, last)| last.saturating_sub(first));
+        self.packets_per_s = span_ms
+            .filter(|span_ms| *span_ms >= 1_000 && self.packets > 1)
+            .map(|span_ms| (self.packets - 1) as f64 * 1_000.0 / span_ms as f64);
+        self
     }
 }
 

@@ -69,7 +69,7 @@ impl Actor {
         }
         drop(policy);
         let action = outcome.request_action?;
-        self.enforcer.count_request(id);
+        self.enforcer.count_request(id, now.boot_ns);
         Some(Standing { action, decision: id })
     }
 

@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     proxy::ProxyCounters,
     store::{Store, Write},
-    xdp::{Kernel, Verdict},
+    xdp::{DropReason, Kernel, Verdict},
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -92,11 +92,11 @@ impl Upkeep {
             }
         };
         for count in counts {
-            let (action, reason) = match count.verdict {
-                Verdict::Pass => ("pass", "none"),
-                Verdict::Drop(reason) => ("drop", reason.as_str()),
-            };
+            let (action, reason) = labels_of(count.verdict);
             let labels = [count.interface.as_str(), action, reason];
+            if !seen.keys().any(|(interface, _)| *interface == count.interface) {
+                declare_verdicts(&self.metrics, &count.interface);
+            }
             let before = seen.entry((count.interface.clone(), reason)).or_default();
             self.metrics.kernel_packets.with_label_values(&labels).inc_by(grown(before.0, count.packets));
             self.metrics.kernel_bytes.with_label_values(&labels).inc_by(grown(before.1, count.bytes));
@@ -119,10 +119,50 @@ const fn grown(before: u64, now: u64) -> u64 {
     if now >= before { now - before } else { now }
 }
 
+/// The labels `action` and `reason` of a verdict.
+const fn labels_of(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Pass => ("pass", "none"),
+        Verdict::Drop(reason) => ("drop", reason.as_str()),
+    }
+}
+
+/// Every verdict's counters at 0: an alert on a rate sees the first drop only when there was a 0 before it.
+fn declare_verdicts(metrics: &Metrics, interface: &str) {
+    let drops = DropReason::ALL.iter().map(|reason| Verdict::Drop(*reason));
+    for (action, reason) in drops.chain([Verdict::Pass]).map(labels_of) {
+        let labels = [interface, action, reason];
+        metrics.kernel_packets.with_label_values(&labels).inc_by(0);
+        metrics.kernel_bytes.with_label_values(&labels).inc_by(0);
+    }
+}
+
 /// Brings the protected set up to date on every plane.
 pub(super) fn protect(config: &Config, enforcer: &Enforcer, actor: &Actor, now: Now) {
     if let Err(error) = enforcer.set_protected(ProtectedSet::discover(config), now) {
         tracing::error!(%error, "the kernel's protected set is not up to date");
     }
     actor.with_policy(|policy| policy.set_protected(enforcer.protected_networks()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_to_drop_has_a_row_of_its_own_from_the_start() {
+        let metrics = Metrics::new().unwrap();
+        declare_verdicts(&metrics, "eth0");
+        let text = metrics.text().unwrap();
+        for name in ["qantra_kernel_packets_total", "qantra_kernel_bytes_total"] {
+            for reason in DropReason::ALL {
+                let row = format!("{name}{{action=\"drop\",iface=\"eth0\",reason=\"{}\"}} 0\n", reason.as_str());
+                assert!(text.contains(&row), "{row} is not in\n{text}");
+                let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+                assert!(reason.as_str().chars().all(fits), "{}", reason.as_str());
+            }
+            let rows = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+            assert_eq!(rows.count(), DropReason::ALL.len() + 1, "one for each reason and one for what passes");
+        }
+    }
 }

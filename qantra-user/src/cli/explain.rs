@@ -79,7 +79,12 @@ fn human(explanation: &Explanation, now_ms: u64) -> String {
         let after = delay.map(|ns| format!(", {:.1} ms after the finding", ns as f64 / 1e6)).unwrap_or_default();
         facts.push(("first drop", format!("{}{after}", time::moment(first))));
     }
-    facts.extend(hits.last_unix_ms.map(|last| ("last drop", time::moment(last))));
+    let moment = |at_ms: u64| format!("{} ({} ago)", time::moment(at_ms), ago(at_ms, now_ms));
+    facts.extend(hits.last_unix_ms.map(|last| ("last drop", moment(last))));
+    facts.extend(
+        hits.packets_per_s.map(|rate| ("rate", format!("{rate:.1} packets/s from the first to the last drop"))),
+    );
+    facts.extend(hits.last_request_unix_ms.map(|last| ("last request", moment(last))));
     for (i, finding) in decision.findings.iter().enumerate() {
         facts.push(("", String::new()));
         of_finding(i + 1, finding, &mut facts);

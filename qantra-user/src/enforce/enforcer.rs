@@ -130,7 +130,7 @@ impl Enforcer {
         if self.is_simulation() || self.guard.load().covers(client) {
             return None;
         }
-        slot.hits.add();
+        slot.hits.add(now_boot_ns);
         Some(Standing { action: slot.action, decision: slot.decision })
     }
 
@@ -142,9 +142,9 @@ impl Enforcer {
     }
 
     /// Counts a request that was refused on its own account, before its decision stood in the table.
-    pub fn count_request(&self, id: DecisionId) {
+    pub fn count_request(&self, id: DecisionId, now_boot_ns: u64) {
         if let Some(active) = self.ledger.lock().decisions.get(&id) {
-            active.requests.add();
+            active.requests.add(now_boot_ns);
         }
     }
 
@@ -535,12 +535,19 @@ fn take_out(ledger: &mut Ledger, id: DecisionId, reason: EndReason, now: Now) ->
 fn hits_of(ledger: &Ledger, active: &Active) -> DecisionHits {
     let banned = active.decision.action == Action::Block && !active.decision.simulated;
     let kernel = ledger.nets.get(&active.decision.scope.0).filter(|_| banned).map(super::ledger::NetState::hits);
-    DecisionHits { kernel: kernel.unwrap_or_default(), requests: active.requests.get() }
+    DecisionHits {
+        kernel: kernel.unwrap_or_default(),
+        requests: active.requests.get(),
+        last_request_boot_ns: active.requests.last_boot_ns(),
+    }
 }
 
 /// Kept here so that [`super::reconcile`] builds the same thing.
 pub(super) fn active(decision: Decision, expires_boot_ns: u64, requests: u64) -> Active {
-    let counter = RequestHits::default();
-    counter.set(requests);
-    Active { decision: Arc::new(decision), expires_boot_ns, restored: true, requests: Arc::new(counter) }
+    Active {
+        decision: Arc::new(decision),
+        expires_boot_ns,
+        restored: true,
+        requests: Arc::new(RequestHits::of(requests)),
+    }
 }

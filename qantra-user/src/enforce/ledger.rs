@@ -23,23 +23,36 @@ pub struct DecisionHits {
     pub kernel: BanHits,
     /// Requests that the proxy acted on.
     pub requests: u64,
+    /// When the proxy acted on the last one: ns since boot; 0 when it never did, or not since the daemon began.
+    #[serde(default)]
+    pub last_request_boot_ns: u64,
 }
 
 /// Requests that one decision acted on.
 #[derive(Debug, Default)]
-pub(super) struct RequestHits(AtomicU64);
+pub(super) struct RequestHits {
+    count: AtomicU64,
+    last_boot_ns: AtomicU64,
+}
 
 impl RequestHits {
-    pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn add(&self, now_boot_ns: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        // Two threads may swap the order of two moments that are microseconds apart: nobody can tell.
+        self.last_boot_ns.store(now_boot_ns, Ordering::Relaxed);
     }
 
-    pub(super) fn set(&self, count: u64) {
-        self.0.store(count, Ordering::Relaxed);
+    /// Requests of before a restart.
+    pub(super) fn of(count: u64) -> Self {
+        Self { count: AtomicU64::new(count), ..Self::default() }
     }
 
     pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn last_boot_ns(&self) -> u64 {
+        self.last_boot_ns.load(Ordering::Relaxed)
     }
 }
 

@@ -393,7 +393,7 @@ fn requests_are_counted_and_read_back() {
     enforcer.apply(decision(2, "203.0.113.8", Action::Throttle, None), at(0)).unwrap();
     assert!(enforcer.read_back().unwrap().is_empty());
     standing(&enforcer, "203.0.113.8", 1);
-    enforcer.count_request(DecisionId(2));
+    enforcer.count_request(DecisionId(2), at(4).boot_ns);
     plane.drop_packets("203.0.113.7", 9, at(1).boot_ns);
     let mut read = enforcer.read_back().unwrap();
     read.sort_by_key(|(id, _)| *id);

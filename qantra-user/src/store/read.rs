@@ -39,7 +39,7 @@ impl StoredDecision {
     #[must_use]
     pub fn hits(&self) -> DecisionHits {
         let kernel = BanHits { packets: self.packets, bytes: self.bytes, ..BanHits::default() };
-        DecisionHits { kernel, requests: self.requests }
+        DecisionHits { kernel, requests: self.requests, ..DecisionHits::default() }
     }
 }
 
