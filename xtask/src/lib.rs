@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod build;
 pub mod ci;
+pub mod crs;
 pub mod demo;
 pub mod dist;
 pub mod ebpf;

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    ebpf, kernels, process, setup,
+    crs, ebpf, kernels, process, setup,
     setup::Need,
     workspace::{self, Arch},
 };
@@ -32,6 +32,8 @@ pub struct Args {
 enum Suite {
     /// The object on other kernels: arm64 with small and large pages, x86-64, and this machine's own.
     Kernels(kernels::Args),
+    /// The OWASP Core Rule Set's own regression cases, against qantra-seclang.
+    Crs(crs::Args),
 }
 
 /// Packages whose tests need nothing but a compiler, or all of them.
@@ -46,8 +48,10 @@ enum Scope {
 /// # Errors
 /// When a test fails, or what the tests need cannot be had.
 pub fn run(args: &Args) -> Result<()> {
-    if let Some(Suite::Kernels(args)) = &args.suite {
-        return kernels::run(args);
+    match &args.suite {
+        Some(Suite::Kernels(args)) => return kernels::run(args),
+        Some(Suite::Crs(args)) => return crs::run(args),
+        None => {}
     }
     if args.plain {
         setup::ensure(&[Need::Build])?;

@@ -1,0 +1,80 @@
+//! Enters: bytes. Leaves: sets of byte values, asked and joined in a few instructions. They carry the cheapest tests of
+//! all: a value without a needed byte cannot match, nor be changed by a transformation.
+
+/// A set of byte values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct ByteSet([u64; 4]);
+
+impl ByteSet {
+    /// Nothing.
+    pub(crate) const EMPTY: Self = Self([0; 4]);
+    /// The set of some bytes.
+    pub(crate) const fn of(bytes: &[u8]) -> Self {
+        Self::EMPTY.with(bytes)
+    }
+
+    /// The set with some bytes more.
+    pub(crate) const fn with(mut self, bytes: &[u8]) -> Self {
+        let mut at = 0;
+        while at < bytes.len() {
+            self.0[(bytes[at] >> 6) as usize] |= 1 << (bytes[at] & 63);
+            at += 1;
+        }
+        self
+    }
+
+    /// All bytes from one to another, both included.
+    pub(crate) fn range(first: u8, last: u8) -> Self {
+        (first..=last).fold(Self::EMPTY, |set, byte| set.with(&[byte]))
+    }
+
+    /// The bytes that occur in a text.
+    pub(crate) fn present(text: &[u8]) -> Self {
+        // Four independent words would be updated through memory; a table of flags is filled faster for long texts.
+        if text.len() < 64 {
+            return Self::of(text);
+        }
+        let mut seen = [false; 256];
+        for byte in text {
+            seen[usize::from(*byte)] = true;
+        }
+        let mut words = [0_u64; 4];
+        for (at, seen) in seen.iter().enumerate() {
+            words[at >> 6] |= u64::from(*seen) << (at & 63);
+        }
+        Self(words)
+    }
+
+    pub(crate) const fn has(&self, byte: u8) -> bool {
+        self.0[(byte >> 6) as usize] >> (byte & 63) & 1 == 1
+    }
+
+    pub(crate) const fn meets(&self, other: &Self) -> bool {
+        (self.0[0] & other.0[0]) | (self.0[1] & other.0[1]) | (self.0[2] & other.0[2]) | (self.0[3] & other.0[3]) != 0
+    }
+
+    pub(crate) const fn union(&self, other: &Self) -> Self {
+        Self([self.0[0] | other.0[0], self.0[1] | other.0[1], self.0[2] | other.0[2], self.0[3] | other.0[3]])
+    }
+
+    pub(crate) const fn inverted(&self) -> Self {
+        Self([!self.0[0], !self.0[1], !self.0[2], !self.0[3]])
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_long_texts_give_the_same_set() {
+        let long: Vec<u8> = (0..=255_u8).filter(|b| b % 3 == 0).cycle().take(500).collect();
+        assert_eq!(ByteSet::present(&long), ByteSet::of(&long));
+        assert!(ByteSet::range(b'a', b'c').has(b'b') && !ByteSet::range(b'a', b'c').has(b'd'));
+        assert_eq!(ByteSet::of(b"abc").inverted().len(), 253);
+    }
+}

@@ -1,0 +1,188 @@
+//! Enters: PCRE patterns as SecLang writes them. Leaves: compiled patterns that search bytes in bounded time: linear where
+//! that is possible, and with a limit on steps where look-around or backreferences forbid it.
+
+mod literal;
+mod translate;
+
+use std::sync::Arc;
+
+use regex_automata::{
+    Input,
+    meta::{self, Regex},
+    util::{primitives::NonMaxUsize, syntax},
+};
+use translate::{Target, translate};
+
+pub(crate) use literal::Requirement;
+
+use crate::error::{Reason, cut};
+
+/// Captures that rules can name: `TX:0` to `TX:9`.
+pub(crate) const GROUPS: usize = 10;
+
+/// Begin and end of what was matched and captured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Captures {
+    pub(crate) spans: [Option<(u32, u32)>; GROUPS],
+}
+
+impl Captures {
+    pub(crate) const NONE: Self = Self { spans: [None; GROUPS] };
+
+    pub(crate) fn whole(begin: usize, end: usize) -> Self {
+        let mut captures = Self::NONE;
+        captures.spans[0] = Some((index(begin), index(end)));
+        captures
+    }
+}
+
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// How many bytes of automata a linear pattern may build while it searches.
+const LAZY_CACHE_BYTES: usize = 192 * 1024;
+/// The largest compiled pattern.
+const NFA_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Texts beyond this length are cut before a backtracking pattern sees them.
+const BACKTRACK_TEXT_MAX: usize = 64 * 1024;
+
+enum Engine {
+    Linear(Regex),
+    Backtracking(Box<fancy_regex::Regex>),
+}
+
+/// A compiled pattern.
+pub(crate) struct Pattern {
+    engine: Engine,
+    text: Arc<str>,
+    pub(crate) requirement: Requirement,
+}
+
+impl std::fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pattern({})", self.text)
+    }
+}
+
+impl Pattern {
+    /// Compiles a pattern with ModSecurity's flags: `.` takes line ends, `^` and `$` stand at each line.
+    pub(crate) fn compile(pattern: &str, caseless: bool, backtrack_limit: usize) -> Result<Self, Reason> {
+        let failed = |why: String| Reason::Pattern { pattern: cut(pattern), why };
+        let linear = translate(pattern, Target::Linear).map_err(failed)?;
+        let flags = syntax::Config::new()
+            .unicode(false)
+            .utf8(false)
+            .dot_matches_new_line(true)
+            .multi_line(false)
+            .case_insensitive(caseless)
+            .nest_limit(250);
+        let hir = syntax::parse_with(&linear.text, &flags).map_err(|error| failed(one_line(&error.to_string())))?;
+        let requirement = literal::requirement(&hir);
+        let engine = if linear.needs_backtracking {
+            let text = translate(pattern, Target::Backtracking).map_err(failed)?.text;
+            let flags = if caseless { "(?si)" } else { "(?s)" };
+            let built = fancy_regex::RegexBuilder::new(&format!("{flags}{text}"))
+                .backtrack_limit(backtrack_limit)
+                .build()
+                .map_err(|error| failed(one_line(&error.to_string())))?;
+            Engine::Backtracking(Box::new(built))
+        } else {
+            let config = meta::Config::new()
+                .utf8_empty(false)
+                .nfa_size_limit(Some(NFA_BYTES_MAX))
+                .hybrid_cache_capacity(LAZY_CACHE_BYTES)
+                .onepass_size_limit(Some(64 * 1024));
+            let built = meta::Builder::new().configure(config).build_from_hir(&hir);
+            Engine::Linear(built.map_err(|error| failed(one_line(&error.to_string())))?)
+        };
+        Ok(Self { engine, text: pattern.into(), requirement })
+    }
+
+    /// Whether the pattern is found; `None` when a limit ended the search.
+    pub(crate) fn is_match(&self, text: &[u8]) -> Option<bool> {
+        match &self.engine {
+            Engine::Linear(regex) => Some(regex.is_match(text)),
+            Engine::Backtracking(regex) => regex.is_match(&latin1(text)).ok(),
+        }
+    }
+
+    /// Finds the pattern and what its groups hold; the outer `None` when a limit ended the search.
+    pub(crate) fn captures(&self, text: &[u8]) -> Option<Option<Captures>> {
+        match &self.engine {
+            Engine::Linear(regex) => {
+                let mut slots: [Option<NonMaxUsize>; 2 * GROUPS] = [None; 2 * GROUPS];
+                // The engine must not be given more slots than the pattern has groups.
+                let needed = (2 * regex.captures_len()).min(slots.len());
+                if regex.search_slots(&Input::new(text), &mut slots[..needed]).is_none() {
+                    return Some(None);
+                }
+                let mut captures = Captures::NONE;
+                for (span, pair) in captures.spans.iter_mut().zip(slots.chunks_exact(2)) {
+                    *span = pair[0].zip(pair[1]).map(|(begin, end)| (index(begin.get()), index(end.get())));
+                }
+                Some(Some(captures))
+            }
+            Engine::Backtracking(regex) => {
+                let wide = latin1(text);
+                let Some(found) = regex.captures(&wide).ok()? else { return Some(None) };
+                let mut captures = Captures::NONE;
+                for (span, group) in captures.spans.iter_mut().zip(found.iter()) {
+                    // Every character is one byte of the text.
+                    let bytes = |end: usize| index(wide.get(..end).map_or(0, |part| part.chars().count()));
+                    *span = group.map(|group| (bytes(group.start()), bytes(group.end())));
+                }
+                Some(Some(captures))
+            }
+        }
+    }
+
+    /// About how many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.engine {
+            Engine::Linear(regex) => regex.memory_usage(),
+            Engine::Backtracking(_) => self.text.len() * 64,
+        }
+    }
+}
+
+/// Each byte as one character: the backtracking engine works on text.
+fn latin1(text: &[u8]) -> String {
+    text[..text.len().min(BACKTRACK_TEXT_MAX)].iter().map(|byte| char::from(*byte)).collect()
+}
+
+fn one_line(text: &str) -> String {
+    let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(text);
+    last.trim().trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans(pattern: &str, text: &[u8]) -> Option<Vec<(u32, u32)>> {
+        let pattern = Pattern::compile(pattern, false, 100_000).expect("compiles");
+        let found = pattern.captures(text).expect("within limits");
+        assert_eq!(pattern.is_match(text), Some(found.is_some()));
+        found.map(|found| found.spans.iter().flatten().copied().collect())
+    }
+
+    #[test]
+    fn searches_bytes_that_are_no_text() {
+        assert_eq!(spans(r"a(\xff+).", b"\xfea\xff\xff\n"), Some(vec![(1, 5), (2, 4)]));
+        assert_eq!(spans(r"^b$", b"a"), None);
+    }
+
+    #[test]
+    fn both_engines_know_words_and_look_around() {
+        assert_eq!(spans(r"\b(\w+)\s+(?!\1)\w+", b"\xe9 ab ac"), Some(vec![(2, 7), (2, 4)]));
+        assert_eq!(spans(r"(?<!x)a\b", b"xa a"), Some(vec![(3, 4)]));
+    }
+
+    #[test]
+    fn hostile_patterns_are_bounded() {
+        let pattern = Pattern::compile(r"(?=(a+)+$)(a|aa)+$", false, 10_000).expect("compiles");
+        let text = [b"a".repeat(5000), b"!".to_vec()].concat();
+        assert_ne!(pattern.is_match(&text), Some(true));
+    }
+}

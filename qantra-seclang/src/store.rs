@@ -1,0 +1,260 @@
+//! Enters: the values of one transaction. Leaves: the same values, grouped by variable, each transformed at most once for
+//! every chain and scanned at most once. Nothing is freed between requests, so that a warm store allocates nothing. It
+//! must never grow beyond what the body limits allow times the chains that rules use.
+
+use crate::{
+    bytes::ByteSet,
+    chain::{ChainId, Chains},
+    filter::Filter,
+    variable::Variable,
+};
+
+/// A piece of the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
+
+    /// A part of the piece.
+    pub(crate) const fn part(self, start: u32, end: u32) -> Self {
+        Self { start: self.start + start, end: self.start + end }
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
+/// One value of a variable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Item {
+    pub(crate) key: Span,
+    pub(crate) node: u32,
+}
+
+/// Bytes that rules look at: a value, or what a chain made of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) present: ByteSet,
+    /// Where its filter bits are, once they are known.
+    bits: u32,
+    /// Where its row of the chain table is; only values have one.
+    row: u32,
+}
+
+const UNKNOWN: u32 = u32::MAX;
+/// Longer texts than this together are not kept: the host's limits are far below.
+const ARENA_MAX: usize = 1 << 30;
+
+/// All values of a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) arena: Vec<u8>,
+    groups: Vec<Vec<Item>>,
+    nodes: Vec<Node>,
+    /// For each value and chain: the node, or unknown.
+    rows: Vec<u32>,
+    bits: Vec<u64>,
+    /// For each group and chain: where the joined bits of its values are, or unknown.
+    group_bits: Vec<u32>,
+    chains: usize,
+    spare: Vec<u8>,
+}
+
+impl Store {
+    /// Forgets the last transaction and keeps its memory.
+    pub(crate) fn reset(&mut self, chains: usize) {
+        self.arena.clear();
+        self.groups.resize_with(Variable::COUNT, Vec::new);
+        self.groups.iter_mut().for_each(Vec::clear);
+        self.nodes.clear();
+        self.rows.clear();
+        self.bits.clear();
+        self.group_bits.clear();
+        self.group_bits.resize(Variable::COUNT * chains, UNKNOWN);
+        self.chains = chains;
+    }
+
+    pub(crate) fn get(&self, span: Span) -> &[u8] {
+        self.arena.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// Copies bytes into the arena.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) -> Span {
+        let start = self.arena.len();
+        if start + bytes.len() > ARENA_MAX {
+            return Span::EMPTY;
+        }
+        self.arena.extend_from_slice(bytes);
+        self.since(start)
+    }
+
+    /// The piece from a place to the end of the arena.
+    pub(crate) fn since(&self, start: usize) -> Span {
+        let at = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Span { start: at(start), end: at(self.arena.len()) }
+    }
+
+    /// Adds a value to a variable.
+    pub(crate) fn add(&mut self, variable: Variable, key: &[u8], value: &[u8]) {
+        let key = self.keep(key);
+        let value = self.keep(value);
+        self.add_span(variable, key, value);
+    }
+
+    /// Adds a value without a key of its own.
+    pub(crate) fn add_single(&mut self, variable: Variable, value: &[u8]) {
+        let value = self.keep(value);
+        self.add_span(variable, Span::EMPTY, value);
+    }
+
+    /// Replaces all values of a variable by one.
+    pub(crate) fn set_single(&mut self, variable: Variable, value: &[u8]) {
+        self.forget(variable);
+        self.add_single(variable, value);
+    }
+
+    /// Drops the values of a variable.
+    pub(crate) fn forget(&mut self, variable: Variable) {
+        self.groups[variable.index()].clear();
+        self.stale(variable);
+    }
+
+    /// Adds a value that is in the arena already.
+    pub(crate) fn add_span(&mut self, variable: Variable, key: Span, value: Span) {
+        let row = u32::try_from(self.rows.len()).unwrap_or(UNKNOWN);
+        self.rows.resize(self.rows.len() + self.chains, UNKNOWN);
+        let node = self.new_node(value, row);
+        self.groups[variable.index()].push(Item { key, node });
+        self.stale(variable);
+    }
+
+    /// What was joined from a group's values holds no more.
+    fn stale(&mut self, variable: Variable) {
+        let begin = variable.index() * self.chains;
+        for slot in &mut self.group_bits[begin..begin + self.chains] {
+            *slot = UNKNOWN;
+        }
+    }
+
+    fn new_node(&mut self, span: Span, row: u32) -> u32 {
+        let present = ByteSet::present(self.get(span));
+        let number = u32::try_from(self.nodes.len()).unwrap_or(UNKNOWN);
+        self.nodes.push(Node { span, present, bits: UNKNOWN, row });
+        number
+    }
+
+    pub(crate) fn items(&self, variable: Variable) -> &[Item] {
+        &self.groups[variable.index()]
+    }
+
+    pub(crate) fn node(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    /// The first value of a variable.
+    pub(crate) fn first(&self, variable: Variable) -> &[u8] {
+        self.items(variable).first().map_or(&[], |item| self.get(self.node(item.node).span))
+    }
+
+    /// The first value of a variable that has a key.
+    pub(crate) fn by_key(&self, variable: Variable, key: &[u8]) -> Option<&[u8]> {
+        let found = self.items(variable).iter().find(|item| self.get(item.key).eq_ignore_ascii_case(key));
+        found.map(|item| self.get(self.node(item.node).span))
+    }
+
+    /// The node that a chain makes of a value.
+    pub(crate) fn transformed(&mut self, chains: &Chains, base: u32, chain: ChainId) -> u32 {
+        if chain.is_none() {
+            return base;
+        }
+        let place = self.nodes[base as usize].row as usize + chain.index();
+        let known = self.rows[place];
+        if known != UNKNOWN {
+            return known;
+        }
+        let (parent, transform) = chains.step(chain);
+        let from = self.transformed(chains, base, parent);
+        let Node { span, present, .. } = self.nodes[from as usize];
+        let made = if chains.trigger(chain).is_some_and(|trigger| !trigger.meets(&present)) {
+            from
+        } else {
+            let mut spare = std::mem::take(&mut self.spare);
+            transform.apply(self.get(span), chains.unicode_map(), &mut spare);
+            let made = if spare == self.get(span) {
+                from
+            } else {
+                let span = self.keep(&spare);
+                self.new_node(span, UNKNOWN)
+            };
+            self.spare = spare;
+            made
+        };
+        self.rows[place] = made;
+        made
+    }
+
+    /// Transforms bytes that are in no group.
+    pub(crate) fn transform_once(&mut self, chains: &Chains, span: Span, chain: ChainId) -> Span {
+        if chain.is_none() {
+            return span;
+        }
+        let (parent, transform) = chains.step(chain);
+        let from = self.transform_once(chains, span, parent);
+        let mut spare = std::mem::take(&mut self.spare);
+        transform.apply(self.get(from), chains.unicode_map(), &mut spare);
+        let made = self.keep(&spare);
+        self.spare = spare;
+        made
+    }
+
+    /// The filter bits of a node.
+    pub(crate) fn bits_of(&mut self, filter: &Filter, node: u32) -> &[u64] {
+        let begin = self.bits_at(filter, node);
+        &self.bits[begin..begin + filter.words]
+    }
+
+    fn bits_at(&mut self, filter: &Filter, node: u32) -> usize {
+        let Node { span, present, bits, .. } = self.nodes[node as usize];
+        if bits != UNKNOWN {
+            return bits as usize;
+        }
+        let begin = self.bits.len();
+        self.bits.resize(begin + filter.words, 0);
+        let text = self.arena.get(span.start as usize..span.end as usize).unwrap_or_default();
+        filter.scan(text, &present, &mut self.bits[begin..]);
+        self.nodes[node as usize].bits = u32::try_from(begin).unwrap_or(UNKNOWN);
+        begin
+    }
+
+    /// The joined filter bits of all values of a group, transformed by a chain.
+    pub(crate) fn group_bits(
+        &mut self,
+        filter: &Filter,
+        chains: &Chains,
+        variable: Variable,
+        chain: ChainId,
+    ) -> &[u64] {
+        let place = variable.index() * self.chains + chain.index();
+        if self.group_bits[place] == UNKNOWN {
+            let begin = self.bits.len();
+            self.bits.resize(begin + filter.words, 0);
+            for at in 0..self.groups[variable.index()].len() {
+                let base = self.groups[variable.index()][at].node;
+                let node = self.transformed(chains, base, chain);
+                let from = self.bits_at(filter, node);
+                for word in 0..filter.words {
+                    self.bits[begin + word] |= self.bits[from + word];
+                }
+            }
+            self.group_bits[place] = u32::try_from(begin).unwrap_or(UNKNOWN);
+        }
+        let begin = self.group_bits[place] as usize;
+        &self.bits[begin..begin + filter.words]
+    }
+}

@@ -1,0 +1,1 @@
+//! Small rule sets and requests: what each action, variable and phase does.
