@@ -29,6 +29,7 @@ pub mod inspect; // [pure]
 pub mod intel;
 pub mod model;
 mod netlink;
+pub mod nft;
 pub mod proxy;
 pub mod xdp;
 

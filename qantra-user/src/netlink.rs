@@ -4,8 +4,8 @@
 use std::{io, time::Duration};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 
@@ -37,8 +37,11 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
         let mut answers = Vec::new();
         loop {
-            for message in self.receive::<M>()? {
+            for message in self.receive::<M>(self.sequence)? {
+                let interrupted = message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
+                    // What is listed changed meanwhile: entries may be missing or come twice.
+                    _ if interrupted => return Err(io::ErrorKind::Interrupted.into()),
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
                     NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
@@ -48,18 +51,56 @@ impl Netlink {
         }
     }
 
-    /// The messages of one datagram that answer the last request; those of an earlier one that failed are passed over.
-    fn receive<M: NetlinkDeserializable>(&self) -> io::Result<Vec<NetlinkMessage<M>>> {
+    /// Sends messages, with the flags of each, as one transaction between its two brackets: all of them are put into
+    /// effect in one step, or none is.
+    pub(crate) fn transact<M>(&mut self, begin: M, messages: Vec<(M, u16)>, end: M) -> io::Result<()>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
+        let Some(last) = messages.len().checked_sub(1) else { return Ok(()) };
+        let mut datagram = self.encode(begin, 0);
+        let first = self.sequence;
+        for (index, (message, flags)) in messages.into_iter().enumerate() {
+            // Kernels before 6.10 do not acknowledge the bracket at the end.
+            let acknowledge = if index == last { NLM_F_ACK } else { 0 };
+            datagram.extend(self.encode(message, flags | acknowledge));
+        }
+        let awaited = self.sequence;
+        datagram.extend(self.encode(end, 0));
+        self.socket.send(&datagram, 0)?;
+        loop {
+            for message in self.receive::<M>(first)? {
+                match message.payload {
+                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Error(_) if message.header.sequence_number == awaited => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Takes more in one datagram than a program without privileges may send.
+    pub(crate) fn allow_datagrams_of(&self, bytes: usize) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, bytes)?)
+    }
+
+    /// The messages of one datagram that answer requests from this one on; those of one that failed before are passed
+    /// over.
+    fn receive<M: NetlinkDeserializable>(&self, from: u32) -> io::Result<Vec<NetlinkMessage<M>>> {
         let (datagram, sender) = self.socket.recv_from_full()?;
         if sender.port_number() != KERNEL {
             return Ok(Vec::new());
         }
         let messages = decode(&datagram)?;
-        Ok(messages.into_iter().filter(|message| message.header.sequence_number == self.sequence).collect())
+        Ok(messages
+            .into_iter()
+            .filter(|message| (from..=self.sequence).contains(&message.header.sequence_number))
+            .collect())
     }
 
     fn encode<M: NetlinkSerializable>(&mut self, message: M, flags: u16) -> Vec<u8> {
-        self.sequence = self.sequence.wrapping_add(1);
+        // After 4 billion messages the count begins anew, with answers that are never mistaken for those before.
+        self.sequence = self.sequence.checked_add(1).unwrap_or(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;

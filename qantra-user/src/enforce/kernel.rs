@@ -45,6 +45,14 @@ pub enum PlaneError {
         /// The config key that sets the size.
         key: &'static str,
     },
+    /// nftables refused.
+    #[error("nftables, {what}: {source}")]
+    Nftables {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Any other failure of bpf(2).
     #[error("bpf(2) on the map of {what}: {source}")]
     Map {

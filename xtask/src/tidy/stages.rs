@@ -24,7 +24,7 @@ const fn pure(name: &'static str, may_import: &'static [&'static str]) -> Stage 
 }
 
 /// In the order of the data. `app`, `cli`, `lib` and `main` are not in it: they stand above the stages.
-const STAGES: [Stage; 18] = [
+const STAGES: [Stage; 19] = [
     stage("clock", &[]),
     stage("netlink", &[]),
     // Thresholds and policies are written in the nouns of `detect` and `decide`.
@@ -32,6 +32,8 @@ const STAGES: [Stage; 18] = [
     stage("metrics", &["clock", "config", "decide", "detect"]),
     // It implements the trait that `enforce` declares, and fills the Observations of `flow`.
     stage("xdp", &["clock", "config", "decide", "enforce", "flow", "metrics", "netlink"]),
+    // The ladder's last rung: the same traits, by netlink.
+    stage("nft", &["clock", "config", "decide", "enforce", "netlink"]),
     stage("collect", &["clock", "config", "flow", "metrics", "xdp"]),
     // Packets from a file, counted as the kernel half would: what models learn from.
     pure("capture", &["config", "flow"]),
@@ -58,7 +60,7 @@ const PURE_PARTS: [&str; 1] = ["intel/list/"];
 const ABOVE: [&str; 4] = ["app", "cli", "lib", "main"];
 
 /// Crates that live in exactly one folder, so that they can be replaced there.
-const HOMES: [(&str, &str); 14] = [
+const HOMES: [(&str, &str); 15] = [
     ("aya", "xdp"),
     ("aya_log", "xdp"),
     ("aya_obj", "xdp"),
@@ -71,6 +73,7 @@ const HOMES: [(&str, &str); 14] = [
     ("pingora_load_balancing", "proxy"),
     ("pingora_proxy", "proxy"),
     ("pingora_timeout", "proxy"),
+    ("netlink_packet_netfilter", "nft"),
     ("ort", "model"),
     ("ort_sys", "model"),
 ];
