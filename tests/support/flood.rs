@@ -32,13 +32,25 @@ impl Flood {
     /// # Errors
     /// A socket cannot be made.
     pub fn start(from: &NetNs, to: &NetNs, address: &str) -> Result<Self> {
+        Self::paced(from, to, address, Duration::from_micros(200))
+    }
+
+    /// As many datagrams as a socket takes, until dropped and at most for a minute.
+    ///
+    /// # Errors
+    /// A socket cannot be made.
+    pub fn at_full_speed(from: &NetNs, to: &NetNs, address: &str) -> Result<Self> {
+        Self::paced(from, to, address, Duration::ZERO)
+    }
+
+    fn paced(from: &NetNs, to: &NetNs, address: &str, pause: Duration) -> Result<Self> {
         let inlet = {
             let _inside = to.enter()?;
             UdpSocket::bind((address, PORT))?
         };
         let outlet = {
             let _inside = from.enter()?;
-            UdpSocket::bind(("0.0.0.0", 0))?
+            UdpSocket::bind((if address.contains(':') { "::" } else { "0.0.0.0" }, 0))?
         };
         outlet.connect((address, PORT))?;
         inlet.set_read_timeout(Some(Duration::from_millis(50)))?;
@@ -51,7 +63,9 @@ impl Flood {
                 if outlet.send(&[7; 100]).is_ok() {
                     sent.fetch_add(1, Relaxed);
                 }
-                sleep(Duration::from_micros(200));
+                if !pause.is_zero() {
+                    sleep(pause);
+                }
             }
         }));
         let (stop, received) = (Arc::clone(&flood.stop), Arc::clone(&flood.received));

@@ -2,11 +2,13 @@
 //! is tested.
 
 pub mod binary;
+pub mod cable;
 pub mod client;
 pub mod flood;
 pub mod kernel;
 pub mod netns;
 pub mod packet;
+pub mod pcap;
 pub mod program;
 pub mod proxy;
 pub mod random;

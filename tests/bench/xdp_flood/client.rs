@@ -16,8 +16,11 @@ use qantra_tests::receiver::pin;
 
 use crate::{Cable, RECEIVING_CPU, SENDING_CPU};
 
-/// Makes the client's line a gigabit wide. The flood does not go through the queue it shapes.
+/// Makes the client's line a gigabit wide, with frames of the size that lines carry. (Larger ones a veth would hand over past
+/// the queue that the flood fills, unless there is an XDP program.) The flood does not go through the queue it shapes.
 pub(crate) fn shape(cable: &Cable) -> Result<()> {
+    let output = cable.outside.run("ethtool", &["--offload", &cable.from, "tso", "off"])?;
+    ensure!(output.status.success(), "ethtool: {}", String::from_utf8_lossy(&output.stderr).trim());
     let shaper = ["qdisc", "replace", "dev", &cable.from, "root", "tbf", "rate", "1gbit", "burst", "128kb"];
     let output = cable.outside.run("tc", &[&shaper[..], &["latency", "20ms"]].concat())?;
     ensure!(output.status.success(), "tc: {}", String::from_utf8_lossy(&output.stderr).trim());

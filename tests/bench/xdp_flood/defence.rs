@@ -1,7 +1,7 @@
 //! Enters: what shall drop the flood. Leaves: it, at work on the box's end of the cable, and its own count of what it
 //! dropped. It must never leave anything behind.
 
-use std::{io::Write, net::IpAddr, process::Stdio};
+use std::{io::Write, net::IpAddr, os::fd::BorrowedFd, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use qantra_tests::{
@@ -12,10 +12,10 @@ use qantra_user::{
     config::{Hook, KernelConfig, Role},
     decide::Direction,
     enforce::KernelPlane,
-    xdp::{Kernel, Verdict},
+    xdp::{Entry, Kernel, Verdict},
 };
 
-use crate::sender::{SOURCES, sources};
+use crate::sender::{SOURCES, Sources};
 
 /// What drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(crate) struct Active<'a> {
 
 enum What {
     Nothing,
-    Qantra(Option<(Kernel, Pins)>),
+    Qantra(Option<Box<(Kernel, Pins)>>),
     Nftables,
 }
 
@@ -76,12 +76,20 @@ impl<'a> Active<'a> {
         Ok(Self { gateway, what })
     }
 
+    /// Qantra's program on a native hook.
+    pub(crate) fn program(&self) -> Option<BorrowedFd<'_>> {
+        match &self.what {
+            What::Qantra(Some(qantra)) => qantra.0.program(Entry::XdpFrags).ok(),
+            _ => None,
+        }
+    }
+
     /// Packets that it dropped since it began.
     pub(crate) fn dropped(&self) -> Result<u64> {
         match &self.what {
             What::Nothing => Ok(0),
             What::Qantra(qantra) => {
-                let (kernel, _) = qantra.as_ref().context("it has ended")?;
+                let (kernel, _) = qantra.as_deref().context("it has ended")?;
                 let drops = kernel.verdicts()?.into_iter().filter(|count| count.verdict != Verdict::Pass);
                 Ok(drops.map(|count| count.packets).sum())
             }
@@ -121,14 +129,14 @@ fn qantra(gateway: &NetNs, port: &str, hook: Hook) -> Result<What> {
         Kernel::start(&config, &[interface(port, Role::Wan, hook)], false)?
     };
     let plane = kernel.plane();
-    for source in sources() {
+    for source in Sources::Banned.addresses() {
         plane.ban(&ban(&source.to_string(), Direction::Source, None))?;
     }
-    Ok(What::Qantra(Some((kernel, pins))))
+    Ok(What::Qantra(Some(Box::new((kernel, pins)))))
 }
 
 fn nftables(gateway: &NetNs, family: &str, hook: &str) -> Result<What> {
-    let elements: Vec<String> = sources().iter().map(IpAddr::to_string).collect();
+    let elements: Vec<String> = Sources::Banned.addresses().iter().map(IpAddr::to_string).collect();
     let script = format!(
         "table {family} flood {{\n counter dropped {{ }}\n\
          set banned {{ type ipv4_addr; elements = {{ {} }}; }}\n\

@@ -14,17 +14,19 @@ mod client;
 mod defence;
 mod sender;
 
-use std::{thread::sleep, time::Duration};
+use std::{os::fd::BorrowedFd, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use qantra_tests::{
     netns::{NetNs, join},
+    program::{RunStatistics, runs},
     receiver::Receiver,
     rows::Rows,
+    xdp_filter::XdpFilter,
 };
 
 use defence::{Active, Defence};
-use sender::Flood;
+use sender::{Flood, Sources};
 
 const ROUNDS: usize = 3;
 /// How long a flood lasts.
@@ -32,8 +34,8 @@ const FLOOD: Duration = Duration::from_millis(1_000);
 /// What the client is given to settle, and how long it is counted then.
 const WARM_UP: Duration = Duration::from_millis(300);
 const TRANSFER: Duration = Duration::from_millis(700);
-/// Two million packets a second, while the client's line is a gigabit.
-const INTERVAL_NS: u64 = 500;
+/// The smallest frames that a gigabit line carries: 1,488,095 a second. The client has a gigabit line of its own.
+const INTERVAL_NS: u64 = 672;
 
 /// Where the box receives.
 const RECEIVING_CPU: usize = 1;
@@ -68,6 +70,18 @@ impl Cable {
         Ok(Self { outside, gateway, from, to, receiver })
     }
 
+    /// Frames that the flood sent, and those of them for which the receiver had no room any more.
+    fn sent(&self) -> Result<(u64, u64)> {
+        let output = self.outside.run("ethtool", &["--statistics", &self.from])?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let sum = |ending: &str| {
+            let lines = text.lines().filter_map(|line| line.trim().split_once(": "));
+            lines.filter(|(name, _)| name.ends_with(ending)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum::<u64>()
+        };
+        let (arrived, lost) = (sum("_xdp_xmit"), sum("_xdp_xmit_errors"));
+        Ok((arrived + lost, lost))
+    }
+
     fn defend(&self, defence: Defence) -> Result<Active<'_>> {
         Active::begin(defence, &self.gateway, &self.to).with_context(|| format!("starting {}", defence.name()))
     }
@@ -75,10 +89,9 @@ impl Cable {
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [command, interface, cpu, interval_ns] = arguments.as_slice()
-        && command == "send"
-    {
-        return sender::send(interface, cpu.parse()?, interval_ns.parse()?);
+    if let [command, interface, cpu, interval_ns] = arguments.as_slice() {
+        let sources = if command == "banned" { Sources::Banned } else { Sources::Innocent };
+        return sender::send(sources, interface, cpu.parse()?, interval_ns.parse()?);
     }
     let rounds = arguments.first().map_or(Ok(ROUNDS), |text| text.parse())?;
     let cpus = std::thread::available_parallelism()?.get();
@@ -90,6 +103,9 @@ fn main() -> Result<()> {
         for defence in Defence::ALL {
             flood(&cable, defence, &mut rows)?;
         }
+    }
+    for _ in 0..rounds {
+        stream(&cable, &mut rows)?;
     }
     for _ in 0..rounds {
         for defence in [Defence::None, Defence::Native, Defence::Tcx, Defence::NftRaw, Defence::NftNetdev] {
@@ -105,7 +121,7 @@ fn main() -> Result<()> {
 fn flood(cable: &Cable, defence: Defence, rows: &mut Rows) -> Result<()> {
     let active = cable.defend(defence)?;
     let (dropped, busy_ns) = (active.dropped()?, cable.receiver.busy_ns()?);
-    let flood = Flood::begin(cable, RECEIVING_CPU, 0)?;
+    let flood = Flood::begin(cable, Sources::Banned, RECEIVING_CPU, 0)?;
     sleep(FLOOD);
     let seconds = flood.end()?;
     let busy_ns = (cable.receiver.busy_ns()? - busy_ns) as f64;
@@ -118,20 +134,45 @@ fn flood(cable: &Cable, defence: Defence, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// Innocent packets, each from another source than the one before: what the program alone takes, by the kernel's own
+/// statistics. One frame again and again, as in `BPF_PROG_TEST_RUN`, finds all that it needs in the caches; these do not.
+fn stream(cable: &Cable, rows: &mut Rows) -> Result<()> {
+    let mut measure = |name: &str, program: BorrowedFd<'_>| -> Result<()> {
+        let _on = RunStatistics::begin()?;
+        let before = runs(program)?;
+        let flood = Flood::begin(cable, Sources::Innocent, RECEIVING_CPU, 0)?;
+        sleep(FLOOD / 2);
+        flood.end()?;
+        let after = runs(program)?;
+        let count = after.count - before.count;
+        ensure!(count > 10_000, "{name} ran {count} times only");
+        rows.add(format!("stream_{name}_ns"), "ns", (after.ns - before.ns) as f64 / count as f64);
+        Ok(())
+    };
+    let active = cable.defend(Defence::Native)?;
+    measure("innocent", active.program().context("native XDP has a program")?)?;
+    drop(active);
+    let filter = XdpFilter::load(&cable.gateway, &cable.to)?;
+    measure("xdp_filter", filter.program())
+}
+
 /// A flood at a fixed pace, and a client that wants its whole line.
 fn honest(cable: &Cable, defence: Defence, rows: &mut Rows) -> Result<()> {
     let active = cable.defend(defence)?;
     let transfer = client::Transfer::begin(cable)?;
     sleep(WARM_UP);
     let alone = transfer.during(TRANSFER);
-    let dropped = active.dropped()?;
-    let flood = Flood::begin(cable, SENDING_CPU, INTERVAL_NS)?;
+    let (dropped, (sent, lost)) = (active.dropped()?, cable.sent()?);
+    let flood = Flood::begin(cable, Sources::Banned, SENDING_CPU, INTERVAL_NS)?;
     sleep(WARM_UP);
     let flooded = transfer.during(TRANSFER);
     let seconds = flood.end()?;
     let dropped = (active.dropped()? - dropped) as f64 / seconds;
     transfer.end()?;
+    let (all_sent, all_lost) = cable.sent()?;
     let name = defence.name();
+    rows.add(format!("client_{name}_flood_pps"), "packets/s", (all_sent - sent) as f64 / seconds);
+    rows.add(format!("client_{name}_lost_percent"), "%", 100.0 * (all_lost - lost) as f64 / (all_sent - sent) as f64);
     rows.add(format!("client_{name}_alone_mbit"), "Mbit/s", alone / 1e6);
     rows.add(format!("client_{name}_flooded_mbit"), "Mbit/s", flooded / 1e6);
     rows.add(format!("client_{name}_kept_percent"), "%", 100.0 * flooded / alone);

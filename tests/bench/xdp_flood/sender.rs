@@ -25,9 +25,21 @@ pub(crate) const SOURCES: usize = 8_192;
 /// Frames in one call: some ten seconds of them.
 const BURST: u32 = 100_000_000;
 
-/// The sources of every flood, all banned.
-pub(crate) fn sources() -> Vec<IpAddr> {
-    addresses(SOURCES, &mut Random::new(3), false, |_| true)
+/// Whose packets are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// Listed ones.
+    Banned,
+    /// As many others.
+    Innocent,
+}
+
+impl Sources {
+    /// The same in every run and process.
+    pub(crate) fn addresses(self) -> Vec<IpAddr> {
+        let seed = if self == Self::Banned { 3 } else { 4 };
+        addresses(SOURCES, &mut Random::new(seed), false, |_| true)
+    }
 }
 
 /// A flood that runs.
@@ -35,12 +47,12 @@ pub(crate) struct Flood(Child, Instant);
 
 impl Flood {
     /// One frame every `interval_ns`; 0: as fast as can be.
-    pub(crate) fn begin(cable: &Cable, cpu: usize, interval_ns: u64) -> Result<Self> {
+    pub(crate) fn begin(cable: &Cable, sources: Sources, cpu: usize, interval_ns: u64) -> Result<Self> {
         let program = std::env::current_exe()?;
         // Before everything but what measures it, or who else works on this machine would be measured too.
         let mut command = cable.outside.command("chrt");
         command.args(["--fifo", "1"]).arg(program).args([
-            "send",
+            if sources == Sources::Banned { "banned" } else { "innocent" },
             &cable.from,
             &cpu.to_string(),
             &interval_ns.to_string(),
@@ -74,12 +86,12 @@ impl Drop for Flood {
 
 /// What the sender's process does.
 #[expect(clippy::print_stdout, reason = "the other process waits for it")]
-pub(crate) fn send(interface: &str, cpu: usize, interval_ns: u64) -> Result<()> {
+pub(crate) fn send(sources: Sources, interface: &str, cpu: usize, interval_ns: u64) -> Result<()> {
     pin(None, cpu)?;
     let gateway = Ipv4Addr::new(192, 0, 2, 1).into();
     let frame =
         |source: IpAddr| PacketBuilder::new(source, gateway).transport(Udp(5_000, 443)).payload(&[7; 18]).build();
-    let frames: Vec<Vec<u8>> = sources().into_iter().map(frame).collect();
+    let frames: Vec<Vec<u8>> = sources.addresses().into_iter().map(frame).collect();
     let sender = Sender::new(frames.iter().map(Vec::as_slice), interval_ns)?;
     let ifindex =
         rustix::net::netdevice::name_to_index(socket(AddressFamily::INET, SocketType::DGRAM, None)?, interface)?;
