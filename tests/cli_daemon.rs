@@ -11,17 +11,19 @@ use qantra_tests::binary::{command, transcript};
 use qantra_user::{
     api::{Control, ControlError, ControlSocket, LoadModels, ModelList, Reloaded, Status, TopSnapshot, Watch},
     clock::Now,
-    config::{Config, StoreConfig, parse_net},
+    config::{Config, FeedsConfig, StoreConfig, parse_net},
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing},
     detect::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity, Weight},
     enforce::{Applied, BanHits, DecisionHits, EndReason, Ended, EnforceError, Enforcer, ProtectedSet},
+    intel::{Feeds, FeedsStart},
     metrics::Metrics,
     store::{Store, Write},
 };
 
 struct Desk {
-    enforcer: Enforcer,
+    enforcer: Arc<Enforcer>,
     store: Store,
+    feeds: Feeds,
 }
 
 impl Control for Desk {
@@ -31,6 +33,10 @@ impl Control for Desk {
 
     fn store(&self) -> &Store {
         &self.store
+    }
+
+    fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 
     fn apply(&self, decision: Decision, now: Now) -> Result<Applied, EnforceError> {
@@ -55,6 +61,7 @@ impl Control for Desk {
             config: "/etc/qantra/qantra.toml".into(),
             simulation: self.enforcer.is_simulation(),
             decisions: self.enforcer.summary(),
+            feeds: self.feeds.summary(),
             warnings: vec!["eth0 stands on TCX: its driver has no native XDP".into()],
             ..Status::default()
         }
@@ -118,7 +125,7 @@ impl Daemon {
     fn start_in(dir: tempfile::TempDir) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
         let store = Store::open(dir.path(), &keep_all(), Arc::clone(&metrics)).unwrap();
-        let enforcer = Enforcer::new(None, metrics, false);
+        let enforcer = Arc::new(Enforcer::new(None, Arc::clone(&metrics), false));
         let now = Now::read();
         let mut config = Config::default();
         config.protect.networks = vec![parse_net("192.0.2.1").unwrap()];
@@ -126,7 +133,14 @@ impl Daemon {
         enforcer.set_allowlist(store.allowlist(now.unix_ms).unwrap(), now).unwrap();
         let running = store.running(now.unix_ms).unwrap();
         enforcer.restore(running.into_iter().map(|kept| (kept.decision.clone(), kept.hits())).collect(), now).unwrap();
-        let desk = Arc::new(Desk { enforcer, store });
+        let feeds = Feeds::start(FeedsStart {
+            state_dir: dir.path(),
+            config: FeedsConfig { timeout_s: 2, kernel_memory_max_mb: Some(60), ..FeedsConfig::default() },
+            enforcer: Arc::clone(&enforcer),
+            plane: None,
+            metrics,
+        });
+        let desk = Arc::new(Desk { enforcer, store, feeds: feeds.unwrap() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let socket = ControlSocket::bind(&socket_in(dir.path()), None).unwrap();
         runtime.spawn(qantra_user::api::serve(socket, desk.clone(), std::future::pending()));
@@ -435,6 +449,78 @@ fn simulation_and_the_rest() {
     assert_eq!(daemon.standing("203.0.113.7"), None);
     daemon.run(&["simulation", "off"]);
     assert!(daemon.standing("203.0.113.7").is_some());
+}
+
+/// A list with something of everything.
+const LIST: &str = "; a list of our own\n45.9.148.0/24 ; SBL1\n45.9.149.7\n2a06:f680::/29\n\n0.0.0.0/0\n192.168.1.1\n\
+                    45.9.150.0-45.9.150.9\n192.0.2.1\n1.2.3.4.5 \u{1b}[2J\n";
+
+#[test]
+fn block_lists_are_added_explained_and_removed() {
+    let daemon = Daemon::start();
+    let list = daemon.dir.path().join("own.txt");
+    std::fs::write(&list, LIST).unwrap();
+    let list = list.to_str().unwrap().to_owned();
+    let said = [
+        daemon.run(&["blocklists", "list"]),
+        daemon.run(&["blocklists", "add", &list, "--name", "own", "--refresh", "1d", "--confidence", "95"]),
+        daemon.run(&["blocklists", "rejected", "own"]),
+        daemon.run(&["blocklists", "rejected", "own", "-o", "raw"]),
+        daemon.run(&["blocklists", "check", "45.9.150.3"]),
+        daemon.run(&["blocklists", "check", "192.0.2.1"]),
+        daemon.run(&["blocklists", "check", "45.10.0.1"]),
+        daemon.run(&["blocklists", "add", &list, "--name", "own"]),
+        daemon.run(&["blocklists", "add", &list, "--name", "No Name"]),
+        daemon.run(&["blocklists", "add", &list, "--name", "x", "--refresh", "forever"]),
+        daemon.run(&["blocklists", "add", "ftp://example.org/x", "--name", "x"]),
+        daemon.run(&["blocklists", "add", "/nonexistent/list", "--name", "gone"]),
+        daemon.run(&["blocklists", "refresh", "own"]),
+        daemon.run(&["blocklists", "refresh", "nobody"]),
+        daemon.run(&["blocklists", "rejected", "gone"]),
+        daemon.run(&["blocklists", "remove", "gone"]),
+        daemon.run(&["blocklists", "remove", "gone"]),
+        daemon.run(&["status", "-o", "raw"]),
+    ];
+    let said = said.join("\n").replace(daemon.dir.path().to_str().unwrap(), "DIR");
+    assert!(!said.contains('\u{1b}'));
+    insta::assert_snapshot!(said);
+    assert_eq!(daemon.standing("45.9.148.200"), Some(Standing { action: Action::Block, decision: None }));
+    assert_eq!(daemon.standing("192.0.2.1"), None);
+    let rejected = daemon.json(&["blocklists", "rejected", "own"]);
+    assert_eq!((rejected.as_array().unwrap().len(), &rejected[0]["line"]), (4, &6.into()));
+    let check = daemon.json(&["blocklists", "check", "45.9.148.200"]);
+    assert_eq!((&check["listings"][0]["feed"], &check["blocked_inbound"]), (&"own".into(), &true.into()));
+}
+
+#[test]
+fn block_lists_survive_a_restart_and_follow_the_allowlist() {
+    let daemon = Daemon::start();
+    let list = daemon.dir.path().join("own.txt");
+    std::fs::write(&list, LIST).unwrap();
+    daemon.run(&["blocklists", "add", list.to_str().unwrap(), "--name", "own", "--direction", "both"]);
+    std::fs::remove_file(&list).unwrap();
+    let daemon = daemon.restart();
+    let becomes = |listed: bool| {
+        for _ in 0..400 {
+            if daemon.standing("45.9.149.7").is_some() == listed {
+                return true;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        false
+    };
+    assert!(becomes(true), "the last good list is loaded without its source");
+    let feeds = daemon.json(&["blocklists", "list"]);
+    assert_eq!((&feeds["feeds"][0]["direction"], &feeds["feeds"][0]["report"]["entries"]), (&"both".into(), &4.into()));
+    let failed = daemon.run(&["blocklists", "refresh"]);
+    assert!(failed.starts_with("exit code 1\n") && failed.contains("the last good list stays"), "{failed}");
+    assert!(becomes(true));
+    let raw = daemon.run(&["blocklists", "list", "-o", "raw"]);
+    assert!(raw.contains("\tplain\tboth\t80\t3600\t4\t4\t"), "{raw}");
+    daemon.run(&["allowlists", "add", "45.9.149.0/24"]);
+    assert!(becomes(false));
+    daemon.run(&["blocklists", "remove", "own"]);
+    assert!(daemon.run(&["blocklists", "list"]).contains("There are no feeds"));
 }
 
 #[test]

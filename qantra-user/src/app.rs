@@ -43,8 +43,9 @@ use crate::{
     collect::Collector,
     config::{Config, Role},
     decide::Policy,
-    enforce::{Enforcer, KernelPlane, PlaneError},
+    enforce::{Enforcer, FeedPlane, KernelPlane, PlaneError},
     flow::{LocalNetworks, Observation},
+    intel::{FeedError, Feeds, FeedsStart},
     metrics::{self, Metrics, ServeError},
     model::{ModelError, Models},
     proxy::{Bound, Proxy, ProxyCounters, ProxyError},
@@ -73,6 +74,8 @@ pub enum AppError {
     Control(#[from] ApiError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("block lists: {0}")]
+    Feeds(#[from] FeedError),
     #[error("the kernel's bans cannot be reconciled with the store: {0}")]
     Reconcile(#[from] PlaneError),
     #[error(transparent)]
@@ -138,6 +141,7 @@ struct Stages {
     store: Arc<Store>,
     enforcer: Arc<Enforcer>,
     actor: Arc<Actor>,
+    feeds: Arc<Feeds>,
     models: Arc<ArcSwapOption<Models>>,
     model_problem: Option<ModelError>,
     observations: (Sender<Observation>, Receiver<Observation>),
@@ -165,6 +169,7 @@ impl Stages {
         if let Some(kernel) = &kernel {
             interfaces::tell(kernel, &metrics);
         }
+        let feeds = start_feeds(config, kernel.as_ref(), &enforcer, &metrics)?;
         let (models, model_problem) = load_models(config, &metrics);
         Ok(Self {
             config: Arc::new(ArcSwap::new(Arc::clone(config))),
@@ -174,6 +179,7 @@ impl Stages {
             store,
             enforcer,
             actor: Arc::new(actor),
+            feeds: Arc::new(feeds),
             models: Arc::new(ArcSwapOption::from_pointee(models)),
             model_problem,
             observations: bounded(OBSERVATIONS_MAX),
@@ -225,14 +231,14 @@ impl Stages {
         drop(follower);
         drop(collector);
         drop(upkeep_stop);
-        let Self { actor, store, observations, .. } = self;
+        let Self { actor, store, feeds, observations, .. } = self;
         drop(observations);
         for thread in [analysis, upkeep] {
             if thread.join().is_err() {
                 tracing::error!("a thread ended badly");
             }
         }
-        drop((actor, store));
+        drop((feeds, actor, store));
         proxied?;
         served
     }
@@ -245,6 +251,7 @@ impl Stages {
             actor: Arc::clone(&self.actor),
             enforcer: Arc::clone(&self.enforcer),
             store: Arc::clone(&self.store),
+            feeds: Arc::clone(&self.feeds),
             metrics: Arc::clone(&self.metrics),
             config: Arc::clone(&self.config),
             kernel: self.kernel.clone(),
@@ -316,6 +323,27 @@ fn restore(store: &Store, enforcer: &Enforcer, actor: &Actor, now: Now) -> Resul
         "decisions restored"
     );
     Ok(())
+}
+
+/// Before the proxy, so that what was listed is listed again when requests come; nobody waits for a fetch.
+fn start_feeds(
+    config: &Config,
+    kernel: Option<&Kernel>,
+    enforcer: &Arc<Enforcer>,
+    metrics: &Arc<Metrics>,
+) -> Result<Feeds, FeedError> {
+    Feeds::start(FeedsStart {
+        state_dir: &config.daemon.state_dir,
+        config: config.feeds.clone(),
+        enforcer: Arc::clone(enforcer),
+        plane: feed_plane(kernel),
+        metrics: Arc::clone(metrics),
+    })
+}
+
+/// The kernel half's tables of feeds, where it has them.
+const fn feed_plane(_kernel: Option<&Kernel>) -> Option<Arc<dyn FeedPlane>> {
+    None
 }
 
 /// Models that cannot be loaded are no reason not to start: rules and behaviour detectors go on.

@@ -1,6 +1,7 @@
 //! Enters: counts from every stage. Leaves: `/metrics` in Prometheus' text form. Every metric is declared here, once;
 //! an address must never become a label: labels are few and known, sources are many and chosen by strangers.
 
+mod feeds;
 mod serve;
 
 use prometheus::{
@@ -13,6 +14,7 @@ use crate::{
     detect::AttackClass,
 };
 
+pub use feeds::FeedMetrics;
 pub use serve::{ServeError, bind, serve};
 
 /// Seconds of a request's life: from a cached answer on loopback to the upstream timeout.
@@ -68,6 +70,9 @@ pub struct Metrics {
     pub kernel_hook: IntGaugeVec,
     /// `qantra_interface_changes_total{iface,change}`: interfaces that came, went or could not be attached to.
     pub interface_changes: IntCounterVec,
+
+    /// Block list feeds.
+    pub feeds: FeedMetrics,
 
     /// `qantra_fail_open_total{plane}`: what went on unchecked because a plane was missing, late or broken.
     pub fail_open: IntCounterVec,
@@ -184,6 +189,7 @@ impl Metrics {
                 "Interfaces that came (attached, failed) or went (detached) while the daemon ran.",
                 &["iface", "change"],
             )?,
+            feeds: FeedMetrics::declare(r)?,
             fail_open: counters(
                 r,
                 "qantra_fail_open_total",
@@ -367,6 +373,7 @@ mod tests {
         metrics.kernel_hook.with_label_values(&["eth0", "tcx"]).set(1);
         metrics.model_info.with_label_values(&["request", "1"]).set(1);
         metrics.reloads.with_label_values(&["ok"]).inc();
+        metrics.feeds.fetches.with_label_values(&["drop", "fresh"]).inc();
         metrics
     }
 
@@ -384,7 +391,7 @@ mod tests {
                 for label in metric.get_label() {
                     let known = [
                         "site", "status", "action", "reason", "queue", "class", "origin", "iface", "hook", "plane",
-                        "model", "version", "result", "arch",
+                        "model", "version", "result", "arch", "feed",
                     ];
                     assert!(known.contains(&label.name()), "{name} has the label {}", label.name());
                 }

@@ -47,7 +47,7 @@ pub const DECISION: DecisionId = DecisionId(0x0123_4567_89ab_cdef);
 /// An action with [`DECISION`].
 #[must_use]
 pub const fn standing(action: Action) -> Standing {
-    Standing { action, decision: DECISION }
+    Standing { action, decision: Some(DECISION) }
 }
 
 impl TestJudge {

@@ -5,6 +5,7 @@
 //! the enforcer and the store. [`Client`] is the other end, for the command line.
 
 mod batch;
+mod blocklists;
 mod client;
 mod desk;
 mod server;
@@ -17,9 +18,11 @@ use crate::{
     config::ConfigErrors,
     decide::{Decision, DecisionId},
     enforce::{Applied, Ended, EnforceError, Enforcer},
+    intel::{FeedError, Feeds},
     store::{Store, StoreError},
 };
 
+pub use blocklists::RefreshFeeds;
 pub use client::{Client, ClientError};
 pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
@@ -37,6 +40,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Where they are kept.
     fn store(&self) -> &Store;
+
+    /// Block list feeds.
+    fn feeds(&self) -> &Feeds;
 
     /// Puts a person's decision into effect, and tells the policy. The caller stores it.
     ///
@@ -99,6 +105,12 @@ pub enum ControlError {
     /// It would hit what is protected.
     #[error("{0}; nothing was changed")]
     Refused(#[from] EnforceError),
+    /// A file of the box was named by somebody who may not read all of them.
+    #[error("only root may add a file: the daemon would read it for anybody; nothing was changed")]
+    OnlyRoot,
+    /// Something about feeds was not done.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -16,15 +16,15 @@ use http_body_util::channel::Channel;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use super::{Access, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, batch, desk};
-use crate::{clock::Now, config::parse_net, decide::DecisionId};
+use super::{Access, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, batch, blocklists, desk};
+use crate::{clock::Now, config::parse_net, decide::DecisionId, intel::FeedError};
 
 /// Largest request body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Largest body of an import: its decisions with reasons of full length.
 const IMPORT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Pieces of a streamed answer that wait for a slow reader; then the writer waits.
-const PIECES_MAX: usize = 4;
+pub(super) const PIECES_MAX: usize = 4;
 /// Most streams at once, each of which lasts as long as someone looks.
 const STREAMS_MAX: usize = 4;
 /// Shortest and longest time between two looks of one watcher; that it went is noticed at the next one.
@@ -35,8 +35,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const REQUESTS_MAX: usize = 16;
 
 #[derive(Clone)]
-struct Shared {
-    control: Arc<dyn Control>,
+pub(super) struct Shared {
+    pub(super) control: Arc<dyn Control>,
     access: Access,
     slots: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -70,6 +70,7 @@ pub async fn serve(
         .route("/v1/models", get(models).post(load_models))
         .route("/v1/simulation", get(simulation).put(set_simulation))
         .route("/v1/reload", post(reload))
+        .merge(blocklists::routes())
         .fallback(async || error(StatusCode::NOT_FOUND, "there is no such endpoint".into()))
         .layer(middleware::from_fn_with_state(shared.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -80,7 +81,15 @@ pub async fn serve(
 
 /// The process at the other end, as the kernel vouches for it.
 #[derive(Debug, Clone, Copy)]
-struct Peer(Option<(u32, u32)>);
+pub(super) struct Peer(Option<(u32, u32)>);
+
+impl Peer {
+    /// Whether it may do all that the daemon may.
+    pub(super) fn is_root(self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        self.0.is_some_and(|(uid, _)| uid == 0 || uid == own)
+    }
+}
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
@@ -107,7 +116,7 @@ async fn guard(
     }
 }
 
-fn error(status: StatusCode, error: String) -> Response {
+pub(super) fn error(status: StatusCode, error: String) -> Response {
     json(status, &ErrorAnswer { error })
 }
 
@@ -119,7 +128,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// Runs what may block on a thread of its own.
-async fn run<T, F>(shared: Shared, work: F) -> Response
+pub(super) async fn run<T, F>(shared: Shared, work: F) -> Response
 where
     T: Serialize + Send + 'static,
     F: FnOnce(&dyn Control) -> Result<T, ControlError> + Send + 'static,
@@ -131,19 +140,25 @@ where
     }
 }
 
-const fn status_of(problem: &ControlError) -> StatusCode {
+pub(super) const fn status_of(problem: &ControlError) -> StatusCode {
     match problem {
         ControlError::BadRequest { .. } => StatusCode::BAD_REQUEST,
         ControlError::UnknownDecision(_) | ControlError::UnknownAllow(_) => StatusCode::NOT_FOUND,
         ControlError::Refused(_) => StatusCode::CONFLICT,
         ControlError::Config(_) | ControlError::Reload(_) | ControlError::Model(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        ControlError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ControlError::OnlyRoot => StatusCode::FORBIDDEN,
+        ControlError::Feed(FeedError::Bad(_)) => StatusCode::BAD_REQUEST,
+        ControlError::Feed(FeedError::Unknown(_) | FeedError::NoList(_)) => StatusCode::NOT_FOUND,
+        ControlError::Feed(FeedError::Taken(_) | FeedError::TooMany) => StatusCode::CONFLICT,
+        ControlError::Store(_) | ControlError::Feed(FeedError::Keep { .. } | FeedError::Read { .. }) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
 /// Reads a JSON body; an empty one stands for `{}`.
 #[expect(clippy::result_large_err, reason = "the error is the answer")]
-fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Response> {
+pub(super) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Response> {
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(bytes).map_err(|problem| error(StatusCode::BAD_REQUEST, problem.to_string()))
 }

@@ -11,6 +11,7 @@ use crate::{
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope},
     detect::AttackClass,
     enforce::{AllowEntry, DecisionHits, Protection, Summary},
+    intel::FeedSummary,
     store::{StoreHealth, StoredDecision},
 };
 
@@ -35,6 +36,9 @@ pub struct Status {
     pub sites: Vec<SiteStatus>,
     /// What is in force.
     pub decisions: Summary,
+    /// Block list feeds.
+    #[serde(default)]
+    pub feeds: FeedSummary,
     /// Models.
     pub models: ModelList,
     /// The store.

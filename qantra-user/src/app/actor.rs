@@ -70,7 +70,7 @@ impl Actor {
         drop(policy);
         let action = outcome.request_action?;
         self.enforcer.count_request(id, now.boot_ns);
-        Some(Standing { action, decision: id })
+        Some(Standing { action, decision: Some(id) })
     }
 
     /// Ends what is over.

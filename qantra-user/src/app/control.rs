@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, ModelsConfig},
     decide::{Decision, DecisionId},
     enforce::{Applied, Ended, EnforceError, Enforcer},
+    intel::Feeds,
     metrics::{self, Metrics},
     model::Models,
     proxy::ReloadHandle,
@@ -39,6 +40,7 @@ pub(super) struct Daemon {
     store: Arc<Store>,
     enforcer: Arc<Enforcer>,
     actor: Arc<Actor>,
+    feeds: Arc<Feeds>,
     models: Arc<ArcSwapOption<Models>>,
     model_problem: Mutex<Option<String>>,
     proxy: ReloadHandle,
@@ -58,6 +60,7 @@ impl Daemon {
             store: Arc::clone(&stages.store),
             enforcer: Arc::clone(&stages.enforcer),
             actor: Arc::clone(&stages.actor),
+            feeds: Arc::clone(&stages.feeds),
             models: Arc::clone(&stages.models),
             model_problem: Mutex::new(stages.model_problem.as_ref().map(ToString::to_string)),
             proxy,
@@ -144,6 +147,10 @@ impl Control for Daemon {
         &self.store
     }
 
+    fn feeds(&self) -> &Feeds {
+        &self.feeds
+    }
+
     fn apply(&self, decision: Decision, now: Now) -> Result<Applied, EnforceError> {
         self.actor.apply_manual(decision, now)
     }
@@ -158,6 +165,7 @@ impl Control for Daemon {
 
     fn protection_changed(&self, now: Now) {
         upkeep::protect(&self.config.load(), &self.enforcer, &self.actor, now);
+        self.feeds.protection_changed();
     }
 
     fn status(&self) -> Status {
@@ -182,6 +190,7 @@ impl Control for Daemon {
             listeners: config.listeners.iter().map(|l| ListenerStatus { address: l.address, tls: l.tls }).collect(),
             sites: sites.collect(),
             decisions: self.enforcer.summary(),
+            feeds: self.feeds.summary(),
             models: self.models(),
             store: self.store.health(),
             resident_bytes: metrics::resident_bytes(),
@@ -226,6 +235,7 @@ impl Control for Daemon {
     fn set_simulation(&self, on: bool) {
         self.actor.with_policy(|policy| policy.set_simulation(on));
         self.enforcer.set_simulation(on);
+        self.feeds.simulation_changed();
     }
 
     fn reload(&self) -> Result<Reloaded, ControlError> {
@@ -244,6 +254,9 @@ impl Control for Daemon {
         self.actor.with_policy(|policy| policy.reconfigure(fresh.policy.clone(), simulated_sites(&fresh)));
         if fresh.daemon.simulation != old.daemon.simulation {
             self.set_simulation(fresh.daemon.simulation);
+        }
+        if fresh.feeds != old.feeds {
+            self.feeds.reconfigure(fresh.feeds.clone());
         }
         self.config.store(Arc::clone(&fresh));
         upkeep::protect(&fresh, &self.enforcer, &self.actor, Now::read());

@@ -261,7 +261,7 @@ impl Watcher {
         }
         for source in &mut snapshot.sources {
             let standing = self.enforcer.look_up(source.address, now.boot_ns);
-            source.decision = standing.map(|standing| standing.decision);
+            source.decision = standing.and_then(|standing| standing.decision);
             source.action = standing.map(|standing| standing.action);
         }
         snapshot.sources.sort_by(|a, b| b.all_per_s().total_cmp(&a.all_per_s()).then(a.address.cmp(&b.address)));

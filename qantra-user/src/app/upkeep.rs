@@ -6,6 +6,7 @@ use std::{sync::Arc, thread::JoinHandle, time::Duration};
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use super::actor::Actor;
@@ -13,6 +14,7 @@ use crate::{
     clock::Now,
     config::Config,
     enforce::{Enforcer, ProtectedSet},
+    intel::Feeds,
     metrics::Metrics,
     proxy::ProxyCounters,
     store::{Store, Write},
@@ -33,6 +35,7 @@ pub(super) struct Upkeep {
     pub(super) actor: Arc<Actor>,
     pub(super) enforcer: Arc<Enforcer>,
     pub(super) store: Arc<Store>,
+    pub(super) feeds: Arc<Feeds>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) kernel: Option<Arc<Mutex<Kernel>>>,
@@ -49,6 +52,7 @@ impl Upkeep {
     fn run(self) {
         let mut seen = HashMap::new();
         let mut events = HashMap::new();
+        let mut protected = self.enforcer.protected_networks();
         for round in 1_u64.. {
             if self.stop.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
                 break;
@@ -61,7 +65,7 @@ impl Upkeep {
                 self.read_back(now);
             }
             if round % DISCOVER_ROUNDS == 0 {
-                self.discover(now);
+                self.discover(&mut protected, now);
             }
         }
         // The last word on what each ban stopped.
@@ -69,6 +73,7 @@ impl Upkeep {
     }
 
     fn read_back(&self, now: Now) {
+        self.feeds.take_hits(now);
         match self.enforcer.read_back() {
             Ok(hits) if hits.is_empty() => {}
             Ok(hits) => self.store.record(Write::Hits { hits, now }),
@@ -76,8 +81,13 @@ impl Upkeep {
         }
     }
 
-    fn discover(&self, now: Now) {
+    fn discover(&self, known: &mut Vec<IpNet>, now: Now) {
         protect(&self.config.load(), &self.enforcer, &self.actor, now);
+        let protected = self.enforcer.protected_networks();
+        if *known != protected {
+            *known = protected;
+            self.feeds.protection_changed();
+        }
     }
 
     /// Adds what the kernel counted since the last round: its counters only grow while the program is pinned, and begin

@@ -4,6 +4,7 @@
 //! `run` and the offline verbs ask the daemon over its socket.
 
 mod allowlists;
+mod blocklists;
 mod completions;
 mod config;
 mod daemon;
@@ -46,6 +47,7 @@ const CONFIG_PATH: &str = "/etc/qantra/qantra.toml";
   qantra explain 7q2n4c8h1v9ka             why?
   qantra decisions delete --ip 203.0.113.7
   qantra allowlists add 198.51.100.0/24 --comment office
+  qantra blocklists add https://www.spamhaus.org/drop/drop_v4.json --name drop
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 daemon not reachable")]
 pub(crate) struct Cli {
@@ -74,6 +76,8 @@ enum Verb {
     Decisions(decisions::Args),
     #[command(visible_alias = "allowlist")]
     Allowlists(allowlists::Args),
+    #[command(visible_alias = "blocklist")]
+    Blocklists(blocklists::Args),
     Explain(explain::Args),
     Eval(eval::Args),
     #[command(visible_alias = "models")]
@@ -143,6 +147,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Top(args) => top::run(args, &daemon()?, &output),
         Verb::Decisions(args) => decisions::run(args, &daemon()?, &output),
         Verb::Allowlists(args) => allowlists::run(args, &daemon()?, &output),
+        Verb::Blocklists(args) => blocklists::run(args, &daemon()?, &output),
         Verb::Explain(args) => explain::run(args, &daemon()?, &output),
         Verb::Eval(args) => eval::run(args, &cli.config, &output),
         Verb::Model(args) => model::run(args, &daemon()?, &output),

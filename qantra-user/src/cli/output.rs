@@ -49,6 +49,11 @@ impl Output {
         Ok(out.flush()?)
     }
 
+    /// Prints a text as it is, with nothing behind it.
+    pub(super) fn piece(self, text: &str) -> Result<(), CliError> {
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+
     pub(super) fn json(self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?;
         self.text(&text)

@@ -2,6 +2,7 @@
 
 use super::{
     daemon::Daemon,
+    decisions::count,
     error::CliError,
     output::{Format, Output, Tone, clean},
     time,
@@ -50,10 +51,29 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ("simulation", if status.simulation { "on: nothing is enforced".into() } else { "off".into() }),
         ("decisions", in_force),
         ("protected", format!("{} prefixes, {} of them on the allowlist", decisions.protected, decisions.allowlist)),
+        ("blocklists", feeds_of(status)),
         ("store", kept),
     ];
     facts.extend(status.resident_bytes.map(|count| ("memory", time::bytes(count))));
     facts
+}
+
+fn feeds_of(status: &Status) -> String {
+    let feeds = &status.feeds;
+    if feeds.feeds == 0 {
+        return "none".into();
+    }
+    let mut text = format!("{}, {} ranges of sources in force", count(feeds.feeds, "feed"), feeds.inbound_ranges);
+    if feeds.outbound_ranges > 0 {
+        text.push_str(&format!(", {} of destinations", feeds.outbound_ranges));
+    }
+    if feeds.failing > 0 {
+        text.push_str(&format!(", {} failing", feeds.failing));
+    }
+    if feeds.is_shed {
+        text.push_str(", some left out for want of memory");
+    }
+    text
 }
 
 fn human(status: &Status, output: Output) -> String {

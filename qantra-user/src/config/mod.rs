@@ -3,6 +3,7 @@
 
 mod detect;
 mod errors;
+mod feeds;
 mod load;
 mod net;
 mod position;
@@ -19,6 +20,7 @@ pub use detect::{
     RequestFloodConfig, SlowHttpConfig,
 };
 pub use errors::{ConfigErrors, Problem};
+pub use feeds::FeedsConfig;
 pub use load::{load, parse};
 pub use net::{BadNet, canonical_net, parse_net};
 pub use proxy::{ListenConfig, ProxyConfig};
@@ -58,6 +60,8 @@ pub struct Config {
     pub models: ModelsConfig,
     /// From findings to decisions.
     pub policy: PolicyConfig,
+    /// Block list feeds.
+    pub feeds: FeedsConfig,
     /// The embedded store.
     pub store: StoreConfig,
     /// The metrics listener.

@@ -27,6 +27,7 @@ pub(super) fn validate(config: &Config, positions: &Positions<'_>, path: &Path) 
     models(config, &mut report);
     policy(config, &mut report);
     store(config, &mut report);
+    feeds(config, &mut report);
     report.problems.sort_by_key(|problem| problem.line);
     report.problems
 }
@@ -264,6 +265,18 @@ fn policy(config: &Config, report: &mut Report<'_>) {
             );
         }
     }
+}
+
+fn feeds(config: &Config, report: &mut Report<'_>) {
+    let feeds = &config.feeds;
+    if let Some(most_mb) = feeds.kernel_memory_max_mb {
+        report.range("feeds.kernel_memory_max_mb", most_mb, 1, 4_096);
+    }
+    report.range("feeds.entries_max", feeds.entries_max, 1_000, 50_000_000);
+    report.range("feeds.download_max_mb", feeds.download_max_mb, 1, 1_024);
+    report.range("feeds.unpacked_max_mb", feeds.unpacked_max_mb, 1, 4_096);
+    report.range("feeds.timeout_s", feeds.timeout_s, 1, 3_600);
+    report.range("feeds.shrink_percent", feeds.shrink_percent, 0, 100);
 }
 
 fn store(config: &Config, report: &mut Report<'_>) {

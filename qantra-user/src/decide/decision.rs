@@ -170,13 +170,13 @@ impl Origin {
     }
 }
 
-/// A decision that is in force for a client.
+/// What is in force for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// What is done.
     pub action: Action,
-    /// The decision.
-    pub decision: DecisionId,
+    /// The decision; `None`: a feed lists the client.
+    pub decision: Option<DecisionId>,
 }
 
 /// What policy made of findings.

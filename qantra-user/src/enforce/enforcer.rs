@@ -14,9 +14,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    AddressRanges,
     guard::{AllowEntry, Guard, Protection},
     kernel::{BanHits, KernelBan, KernelPlane, PlaneError},
     ledger::{Active, DecisionHits, EndReason, Ended, Ledger, RequestHits},
+    listed::Listed,
     protected::ProtectedSet,
     table::Table,
 };
@@ -103,6 +105,7 @@ pub struct Enforcer {
     metrics: Arc<Metrics>,
     pub(super) table: Table,
     guard: ArcSwap<Guard>,
+    listed: Listed,
     simulation: AtomicBool,
     pub(super) ledger: Mutex<Ledger>,
 }
@@ -113,32 +116,54 @@ impl Enforcer {
     #[must_use]
     pub fn new(plane: Option<Arc<dyn KernelPlane>>, metrics: Arc<Metrics>, simulation: bool) -> Self {
         metrics.simulation.set(i64::from(simulation));
+        let listed = Listed::new(metrics.queue_dropped("listed_requests"));
         Self {
             plane,
             metrics,
             table: Table::default(),
             guard: ArcSwap::from_pointee(Guard::new(ProtectedSet::default(), Vec::new(), 0)),
+            listed,
             simulation: AtomicBool::new(simulation),
             ledger: Mutex::default(),
         }
     }
 
-    /// The decision in force for a client; counts the request as one that it acted on. Lock-free.
+    /// What is in force for a client, a decision or a feed that lists it; counts the request as one that was acted on.
+    /// Lock-free.
     #[must_use]
     pub fn standing(&self, client: IpAddr, now_boot_ns: u64) -> Option<Standing> {
-        let slot = self.table.strongest(client, now_boot_ns)?;
-        if self.is_simulation() || self.guard.load().covers(client) {
+        let slot = self.table.strongest(client, now_boot_ns);
+        let is_listed = slot.as_ref().is_none_or(|slot| slot.action < Action::Block) && self.listed.has(client);
+        if slot.is_none() && !is_listed || self.is_simulation() || self.guard.load().covers(client) {
             return None;
         }
+        if is_listed {
+            self.listed.count(client);
+            return Some(Standing { action: Action::Block, decision: None });
+        }
+        let slot = slot?;
         slot.hits.add(now_boot_ns);
-        Some(Standing { action: slot.action, decision: slot.decision })
+        Some(Standing { action: slot.action, decision: Some(slot.decision) })
     }
 
-    /// The decision in force for an address, for people who look: counts nothing.
+    /// Replaces what feeds list as sources.
+    pub fn set_listed(&self, ranges: Arc<AddressRanges>) {
+        self.listed.replace(ranges);
+    }
+
+    /// The clients whose requests were stopped because a feed lists them, one for each request since the last call.
+    #[must_use]
+    pub fn take_listed_requests(&self) -> Vec<IpAddr> {
+        self.listed.take()
+    }
+
+    /// What is in force for an address, a decision or a feed that lists it, for people who look: counts nothing.
     #[must_use]
     pub fn look_up(&self, address: IpAddr, now_boot_ns: u64) -> Option<Standing> {
-        let slot = self.table.strongest(address, now_boot_ns)?;
-        Some(Standing { action: slot.action, decision: slot.decision })
+        let slot = self.table.strongest(address, now_boot_ns);
+        let decided = slot.map(|slot| Standing { action: slot.action, decision: Some(slot.decision) });
+        let is_listed = decided.is_none_or(|standing| standing.action < Action::Block) && self.listed.has(address);
+        if is_listed { Some(Standing { action: Action::Block, decision: None }) } else { decided }
     }
 
     /// Counts a request that was refused on its own account, before its decision stood in the table.
@@ -300,6 +325,12 @@ impl Enforcer {
     #[must_use]
     pub fn protection(&self, net: &IpNet) -> Option<Protection> {
         self.guard.load().conflict(&canonical_net(*net)).cloned()
+    }
+
+    /// Everything protected with its reason, the allowlist included.
+    #[must_use]
+    pub fn protections(&self) -> Vec<Protection> {
+        self.guard.load().entries().to_vec()
     }
 
     /// Everything that no decision may touch, the allowlist included: for the policy, which need not decide in vain.

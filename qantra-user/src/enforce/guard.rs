@@ -70,6 +70,11 @@ impl Guard {
         self.entries.iter().find(|entry| entry.net.contains(net) || net.contains(&entry.net))
     }
 
+    /// Everything protected, each with the reason.
+    pub(super) fn entries(&self) -> &[Protection] {
+        &self.entries
+    }
+
     /// Everything protected, for the kernel's own table.
     pub(super) fn networks(&self) -> Vec<IpNet> {
         let mut nets: Vec<IpNet> = self.entries.iter().map(|entry| entry.net).collect();

@@ -10,6 +10,7 @@ mod feed;
 mod guard;
 mod kernel;
 mod ledger;
+mod listed;
 mod prefix;
 mod protected;
 mod reconcile;

@@ -139,7 +139,9 @@ fn enforcer() -> (Arc<MemoryPlane>, Enforcer) {
 }
 
 fn standing(enforcer: &Enforcer, address: &str, second: u64) -> Option<(Action, u64)> {
-    enforcer.standing(ip(address), at(second).boot_ns).map(|Standing { action, decision }| (action, decision.0))
+    enforcer
+        .standing(ip(address), at(second).boot_ns)
+        .map(|Standing { action, decision }| (action, decision.map_or(0, |id| id.0)))
 }
 
 #[test]
@@ -484,7 +486,7 @@ proptest! {
                 let seen = enforcer.standing(client, at(second).boot_ns);
                 prop_assert_eq!(seen.map(|s| s.action), expected);
                 if let Some(seen) = seen {
-                    prop_assert!(model.iter().any(|d| d.id == seen.decision && d.action == seen.action && d.scope.0.contains(&client)));
+                    prop_assert!(model.iter().any(|d| Some(d.id) == seen.decision && d.action == seen.action && d.scope.0.contains(&client)));
                 }
             }
             let mut banned: Vec<String> = model.iter().filter(|d| d.action == Action::Block).map(|d| d.scope.0.to_string()).collect();

@@ -154,8 +154,8 @@ impl Filters {
             return Ok(false);
         }
         let id = ctx.id;
-        let decision = Some(standing.decision);
-        let message = Message { status: 403, decision, request_id: id.as_str(), retry_after_s: None };
+        let message =
+            Message { status: 403, decision: standing.decision, request_id: id.as_str(), retry_after_s: None };
         match standing.action {
             Action::Observe => Ok(false),
             Action::Forward if ctx.site().is_some_and(|site| site.decoy.is_some()) => {

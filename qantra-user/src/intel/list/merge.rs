@@ -1,5 +1,7 @@
 //! Sets of addresses as sorted, disjoint ranges: built from millions of overlapping pieces, united, cut, counted.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use crate::enforce::AddressRanges;
 
 use super::Span;
@@ -164,6 +166,21 @@ pub fn holds(set: &AddressRanges, span: Span) -> bool {
     match span {
         Span::V4(first, last) => within(&set.v4, first, last),
         Span::V6(first, last) => within(&set.v6, first, last),
+    }
+}
+
+/// The range of a set that has an address, first and last.
+#[must_use]
+pub fn range_of(set: &AddressRanges, address: IpAddr) -> Option<(IpAddr, IpAddr)> {
+    fn find<T: Bits>(ranges: &[(T, T)], bits: T) -> Option<(T, T)> {
+        let after = ranges.partition_point(|range| range.0 <= bits);
+        after.checked_sub(1).map(|index| ranges[index]).filter(|range| bits <= range.1)
+    }
+    match address {
+        IpAddr::V4(address) => find(&set.v4, address.to_bits())
+            .map(|(first, last)| (Ipv4Addr::from_bits(first).into(), Ipv4Addr::from_bits(last).into())),
+        IpAddr::V6(address) => find(&set.v6, address.to_bits())
+            .map(|(first, last)| (Ipv6Addr::from_bits(first).into(), Ipv6Addr::from_bits(last).into())),
     }
 }
 

@@ -20,7 +20,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use budget::{Combined, Part, combine, kernel_bytes};
-pub use merge::{RangeBuilder, count_v4, holds, union};
+pub use merge::{RangeBuilder, count_v4, holds, range_of, union};
 pub use policy::EntryPolicy;
 pub use read::{List, ListError, ListOptions, Tier, read_list};
 pub use reason::{Complaint, Reason, Rejected, Report};

@@ -1,7 +1,10 @@
 //! Reads a list whole: unpacked, checked, line by line, into sets by confidence. Memory follows what is listed, never the
 //! length of the list.
 
-use std::io::{self, Cursor, Read};
+use std::{
+    io::{self, Cursor, Read},
+    sync::Arc,
+};
 
 use flate2::read::MultiGzDecoder;
 
@@ -43,7 +46,7 @@ pub struct Tier {
     /// How sure, from 0 to 100.
     pub confidence: u8,
     /// What is listed.
-    pub ranges: AddressRanges,
+    pub ranges: Arc<AddressRanges>,
 }
 
 /// A list that was read.
@@ -81,7 +84,7 @@ pub enum ListError {
 }
 
 /// Reads a list. Each line that is no entry, or not all of one, is handed to `rejected` as it comes; each entry that is
-/// taken to `taken`, with its line.
+/// taken to `taken`, with its line and text: its first piece, where something was cut out.
 ///
 /// # Errors
 /// It is no list of lines in UTF-8, is too long, or cannot be read to its end.
@@ -219,12 +222,17 @@ impl<'a> Reading<'a> {
         if self.ranges >= self.options.ranges_max {
             return self.refuse(line, text, Reason::TooMany);
         }
-        match self.options.policy.take(span, |piece| tier.add(piece)) {
+        let mut first = None;
+        let keep = |piece| {
+            first.get_or_insert(piece);
+            tier.add(piece);
+        };
+        match self.options.policy.take(span, keep) {
             Ok(how) => {
                 // Joining makes it smaller.
                 self.ranges = self.ranges - before + tier.len();
                 self.tally.entries += 1;
-                (self.taken)(line, text, span);
+                (self.taken)(line, text, first.unwrap_or(span));
                 if let Taken::InPart(reason) = how {
                     self.complain(line, text, reason, Some(span));
                 }
@@ -248,7 +256,7 @@ impl<'a> Reading<'a> {
     fn finish(self, format: Format) -> List {
         let tiers = self.tiers.into_iter().enumerate().rev().filter_map(|(confidence, tier)| {
             let ranges = tier?.finish();
-            (!ranges.is_empty()).then_some(Tier { confidence: confidence as u8, ranges })
+            (!ranges.is_empty()).then(|| Tier { confidence: confidence as u8, ranges: Arc::new(ranges) })
         });
         List { format, tiers: tiers.collect(), report: self.tally.report() }
     }

@@ -25,7 +25,7 @@ impl Outcome {
     }
 
     fn all(&self) -> AddressRanges {
-        union(self.list.tiers.iter().map(|tier| &tier.ranges))
+        union(self.list.tiers.iter().map(|tier| &*tier.ranges))
     }
 
     /// `first-last` of each IPv4 range.
