@@ -56,7 +56,16 @@ pub struct DropEvent {
     pub protocol: u8,
     /// Always 0.
     pub reserved: u8,
+    /// How much of `data` is the frame's.
+    pub captured_bytes: u32,
+    /// Always 0.
+    pub reserved_2: u32,
+    /// The beginning of the frame, from its Ethernet header on.
+    pub data: [u8; CAPTURE_BYTES],
 }
 
+/// How much of a sampled frame is kept: headers, and a look at what they carry.
+pub const CAPTURE_BYTES: usize = 192;
+
 const _: () = assert!(size_of::<SourceReport>() == 144);
-const _: () = assert!(size_of::<DropEvent>() == 72);
+const _: () = assert!(size_of::<DropEvent>() == 80 + CAPTURE_BYTES);

@@ -7,9 +7,13 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod event;
+pub mod feed;
+pub mod filter;
+pub mod limit;
 pub mod map;
 pub mod packet;
 mod reason;
+pub mod source;
 mod wire;
 
 pub use packet::{Load, parse};
@@ -17,4 +21,4 @@ pub use reason::{DropReason, Verdict};
 
 /// The version of every layout in this crate. Maps are pinned below `v<ABI_VERSION>/`; raise it whenever the meaning
 /// or the layout of a pinned map changes.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -3,12 +3,14 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::Verdict;
+use crate::{Verdict, limit::Limits, packet::Address};
 
 /// Exact bans of IPv4 addresses: `[u8; 4]` → [`Ban`].
 pub const BANS_V4: &str = "BANS_V4";
 /// Exact bans of IPv6 addresses: `[u8; 16]` → [`Ban`].
 pub const BANS_V6: &str = "BANS_V6";
+/// Bans of IPv6 /64s: the first `[u8; 8]` → [`Ban`].
+pub const BANS_V6_64: &str = "BANS_V6_64";
 /// Bans of IPv4 prefixes: longest-prefix trie → [`Ban`].
 pub const PREFIX_BANS_V4: &str = "PREFIX_BANS_V4";
 /// Bans of IPv6 prefixes: longest-prefix trie → [`Ban`].
@@ -17,10 +19,30 @@ pub const PREFIX_BANS_V6: &str = "PREFIX_BANS_V6";
 pub const PROTECTED_V4: &str = "PROTECTED_V4";
 /// IPv6 prefixes that no ban may touch: longest-prefix trie → `u32`.
 pub const PROTECTED_V6: &str = "PROTECTED_V6";
-/// Role and verdict counters by interface index, per CPU: `u32` → [`InterfaceState`].
+/// Bits that say where nothing is to be looked up: see [`filter`](crate::filter). `u32` → `u64`.
+pub const FILTER: &str = "FILTER";
+/// Watched interfaces, from the place of their index on: `u32` → [`Interface`].
 pub const INTERFACES: &str = "INTERFACES";
-/// Counters of each source in the running window: mapped address → [`SourceCounters`].
+/// Verdict counters by [`Interface::counters`], per CPU: `u32` → [`InterfaceCounters`].
+pub const COUNTERS: &str = "COUNTERS";
+/// One [`LanNetworks`].
+pub const LAN_NETWORKS: &str = "LAN_NETWORKS";
+/// One [`FeedState`](crate::feed::FeedState).
+pub const FEED_STATE: &str = "FEED_STATE";
+/// By [`feed::table_slot`](crate::feed::table_slot), an array of [`Block`](crate::feed::Block)s.
+pub const FEED_BLOCKS: &str = "FEED_BLOCKS";
+/// Likewise, an array of `u64`: the leaves, two words each.
+pub const FEED_LEAVES: &str = "FEED_LEAVES";
+/// Likewise, an array of [`Cell`](crate::feed::Cell)s.
+pub const FEED_CELLS: &str = "FEED_CELLS";
+/// What feeds stopped, per CPU, by a hash of the address: `u32` → [`FeedHits`].
+pub const FEED_HITS: &str = "FEED_HITS";
+/// What feeds stopped of addresses that lost their place in [`FEED_HITS`]: mapped address → [`Counter`].
+pub const FEED_HITS_OLD: &str = "FEED_HITS_OLD";
+/// Exact counters of sources in the running window: mapped address → [`SourceCounters`].
 pub const SOURCES: &str = "SOURCES";
+/// What is left of budgets: source or prefix → [`Bucket`](crate::limit::Bucket).
+pub const BUCKETS: &str = "BUCKETS";
 /// One [`Tunables`].
 pub const TUNABLES: &str = "TUNABLES";
 /// The ring buffer of [`event`](crate::event)s.
@@ -28,6 +50,18 @@ pub const EVENTS: &str = "EVENTS";
 
 /// Most interfaces that can be watched.
 pub const INTERFACES_MAX: u32 = 64;
+/// Places for interfaces: one is entered at its index modulo this, or in one of the places behind it.
+pub const INTERFACE_PLACES: u32 = 1_024;
+/// How many places are looked at.
+pub const INTERFACE_PROBES: u32 = 4;
+/// Most networks of the LAN side, per family.
+pub const LAN_NETWORKS_MAX: usize = 16;
+/// Places in [`FEED_HITS`] on each CPU: a power of two.
+pub const FEED_HIT_PLACES: u32 = 1_024;
+/// Entries of [`FEED_HITS_OLD`].
+pub const FEED_HITS_OLD_MAX: u32 = 4_096;
+/// Entries of [`BUCKETS`]. Only sources that send much have one.
+pub const BUCKETS_MAX: u32 = 16_384;
 /// Most protected prefixes, per family.
 pub const PROTECTED_MAX: u32 = 4_096;
 /// Size of the ring buffer: some 3,400 source reports, a power of two and a multiple of 64 KiB pages.
@@ -41,10 +75,17 @@ pub const DIRECTION_SOURCE: u32 = 1;
 /// [`Ban::direction`]: packets from the LAN to the address.
 pub const DIRECTION_DESTINATION: u32 = 2;
 
-/// [`InterfaceState::role`]: towards the Internet.
+/// [`Interface::role`]: towards the Internet.
 pub const ROLE_WAN: u32 = 0;
-/// [`InterfaceState::role`]: towards the devices that the box serves.
+/// [`Interface::role`]: towards the devices that the box serves.
 pub const ROLE_LAN: u32 = 1;
+
+/// [`Interface::flags`]: sources must be of the LAN (role LAN) or not of it (role WAN).
+pub const CHECK_SOURCE: u32 = 1;
+/// [`Interface::flags`]: budgets hold here.
+pub const CHECK_LIMITS: u32 = 2;
+/// [`Interface::flags`]: it is the loopback, where a packet's ends may be the same.
+pub const IS_LOOPBACK: u32 = 4;
 
 /// One ban, and what it stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -87,26 +128,60 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// What the kernel knows of one interface, on one CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// One watched interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct InterfaceState {
+pub struct Interface {
+    /// Its index; 0: the place is free.
+    pub ifindex: u32,
     /// [`ROLE_WAN`] or [`ROLE_LAN`].
     pub role: u32,
-    /// Events that found the ring buffer full.
-    pub events_lost: u32,
-    /// Sources that could not be counted because the table refused them.
-    pub sources_lost: u64,
-    /// By [`Verdict::slot`].
-    pub verdicts: [Counter; Verdict::SLOTS],
+    /// [`CHECK_SOURCE`], [`CHECK_LIMITS`], [`IS_LOOPBACK`].
+    pub flags: u32,
+    /// Its place in [`COUNTERS`].
+    pub counters: u32,
 }
 
-impl InterfaceState {
+/// What happened on one interface, on one CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct InterfaceCounters {
+    /// By [`Verdict::slot`].
+    pub verdicts: [Counter; Verdict::SLOTS],
+    /// Events that found the ring buffer full.
+    pub events_lost: u64,
+    /// Sources that could not be counted because the table refused them.
+    pub sources_lost: u64,
+}
+
+impl InterfaceCounters {
     /// Nothing counted yet.
-    #[must_use]
-    pub const fn new(role: u32) -> Self {
-        Self { role, events_lost: 0, sources_lost: 0, verdicts: [Counter { packets: 0, bytes: 0 }; Verdict::SLOTS] }
-    }
+    pub const NONE: Self =
+        Self { verdicts: [Counter { packets: 0, bytes: 0 }; Verdict::SLOTS], events_lost: 0, sources_lost: 0 };
+}
+
+/// The networks of the LAN side, for telling a spoofed source. IPv6 by the upper half: LANs are /64 or wider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LanNetworks {
+    /// How many of `v4` count.
+    pub v4_count: u32,
+    /// How many of `v6` count.
+    pub v6_count: u32,
+    /// Network and mask, as they lie in memory.
+    pub v4: [[u32; 2]; LAN_NETWORKS_MAX],
+    /// Upper half of network and mask, as they lie in memory.
+    pub v6: [[u64; 2]; LAN_NETWORKS_MAX],
+}
+
+/// What feeds stopped of one address, on one CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FeedHits {
+    /// The listed address, IPv4 mapped.
+    pub address: Address,
+    /// What was dropped.
+    pub dropped: Counter,
 }
 
 /// What one source sent since its window began: a map entry is removed at every scan.
@@ -147,25 +222,25 @@ pub struct SourceCounters {
 pub struct Tunables {
     /// [`ABI_VERSION`](crate::ABI_VERSION).
     pub abi_version: u32,
-    /// One in how many dropped packets is reported; 0: none.
-    pub drop_sample: u32,
+    /// Always 0, which the verifier does not know: see [`Load::forget`](crate::Load::forget).
+    pub zero: u32,
     /// A source's packets in its window at which it is reported, and again at each doubling; 0: never.
     pub report_packets: u32,
     /// A source's port bits at which it is reported, and again after each [`REPORT_PORT_STEP`]; 0: never.
     pub report_port_bits: u32,
-    /// Entries in [`BANS_V4`]. The four counts let an innocent packet skip lookups in empty tables; user space raises
-    /// one before it inserts and lowers it after it removes.
-    pub bans_v4: u32,
-    /// Entries in [`BANS_V6`].
-    pub bans_v6: u32,
-    /// Entries in [`PREFIX_BANS_V4`].
-    pub prefix_bans_v4: u32,
-    /// Entries in [`PREFIX_BANS_V6`].
-    pub prefix_bans_v6: u32,
-    /// Always 0, which the verifier does not know: see [`Load::forget`](crate::Load::forget).
-    pub zero: u32,
+    /// Of dropped packets those are reported whose number, on one CPU and for one reason, has none of these bits: a power
+    /// of two less one.
+    pub drop_sample_mask: u32,
+    /// Whether dropped packets are reported at all.
+    pub drop_sample_is_on: u32,
+    /// Sources that may be put into the shared table in one epoch on one CPU before only those that send much are.
+    pub inserts_max: u32,
     /// Always 0.
     pub reserved: u32,
+    /// Of [`source::hash`](crate::source::hash).
+    pub hash_seed: u64,
+    /// Budgets.
+    pub limits: Limits,
 }
 
 /// New port bits between two reports of one source in one window.
@@ -185,22 +260,33 @@ pub const fn port_bit(port: u16) -> (usize, u64) {
 
 const _: () = assert!(size_of::<Ban>() == 56);
 const _: () = assert!(size_of::<Counter>() == 16);
-const _: () = assert!(size_of::<InterfaceState>() == 16 + 16 * Verdict::SLOTS);
+const _: () = assert!(size_of::<Interface>() == 16);
+const _: () = assert!(size_of::<InterfaceCounters>() == 16 + 16 * Verdict::SLOTS);
+const _: () = assert!(size_of::<LanNetworks>() == 8 + 24 * LAN_NETWORKS_MAX);
+const _: () = assert!(size_of::<FeedHits>() == 32);
 const _: () = assert!(size_of::<SourceCounters>() == 112);
-const _: () = assert!(size_of::<Tunables>() == 40);
+const _: () = assert!(size_of::<Tunables>() == 96);
 
 #[cfg(feature = "user")]
 mod pod {
     #![expect(unsafe_code, reason = "aya's `Pod` is an unsafe trait")]
 
-    use super::{Ban, InterfaceState, SourceCounters, Tunables};
+    use super::{Ban, Counter, FeedHits, Interface, InterfaceCounters, LanNetworks, SourceCounters, Tunables};
     use crate::packet::Address;
 
     // SAFETY: `repr(C)`, `Copy`, `'static`, and zerocopy's derives prove that there is no padding and that every bit
     // pattern is valid.
     unsafe impl aya::Pod for Ban {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for InterfaceState {}
+    unsafe impl aya::Pod for Counter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Interface {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for InterfaceCounters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for LanNetworks {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FeedHits {}
     // SAFETY: as above.
     unsafe impl aya::Pod for SourceCounters {}
     // SAFETY: as above.

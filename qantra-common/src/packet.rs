@@ -20,8 +20,12 @@ pub const TCP_FIN: u8 = 0x01;
 pub const TCP_SYN: u8 = 0x02;
 /// TCP's RST flag.
 pub const TCP_RST: u8 = 0x04;
+/// TCP's PSH flag.
+pub const TCP_PSH: u8 = 0x08;
 /// TCP's ACK flag.
 pub const TCP_ACK: u8 = 0x10;
+/// TCP's URG flag.
+pub const TCP_URG: u8 = 0x20;
 
 /// IP protocol number of ICMP.
 pub const PROTOCOL_ICMP: u8 = 1;
@@ -102,6 +106,27 @@ impl Address {
         self.0[3]
     }
 
+    /// The first eight bytes, as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn upper(&self) -> u64 {
+        self.0[0] as u64 | (self.0[1] as u64) << 32
+    }
+
+    /// The first eight bytes as a number: neighbouring networks are neighbouring numbers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn upper_number(&self) -> u64 {
+        u64::from_be(self.upper())
+    }
+
+    /// The last eight bytes as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lower_number(&self) -> u64 {
+        u64::from_be(self.0[2] as u64 | (self.0[3] as u64) << 32)
+    }
+
     /// Whether it is an IPv4 address.
     #[inline(always)]
     #[must_use]
@@ -149,6 +174,23 @@ impl Packet {
     #[must_use]
     pub const fn is_tcp_rst(&self) -> bool {
         self.tcp_flags & TCP_RST != 0
+    }
+
+    /// The reason to drop a TCP segment with flags that no stack sends; its source is a scanner's and is counted all the
+    /// same. A segment of unknown flags has none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp_anomaly(&self) -> Option<DropReason> {
+        if self.protocol != PROTOCOL_TCP || self.is_later_fragment || self.destination_port == 0 {
+            return None;
+        }
+        match self.tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG) {
+            0 => Some(DropReason::TcpNull),
+            flags if flags == TCP_FIN | TCP_PSH | TCP_URG => Some(DropReason::TcpXmas),
+            flags if flags & TCP_SYN != 0 && flags & (TCP_FIN | TCP_RST) != 0 => Some(DropReason::TcpFlags),
+            flags if flags & (TCP_FIN | TCP_RST) == TCP_FIN | TCP_RST => Some(DropReason::TcpFlags),
+            _ => None,
+        }
     }
 
     /// Whether it counts as ICMP of its family.
@@ -320,8 +362,11 @@ impl Payload {
             if self.fragment_offset + self.bytes > IP_PACKET_BYTES_MAX {
                 return Err(DropReason::FragmentOverrun);
             }
-            if protocol == PROTOCOL_TCP && self.fragment_offset == 8 {
-                return Err(DropReason::TinyFragment);
+            if protocol == PROTOCOL_TCP && self.fragment_offset < TCP_HEADER_BYTES {
+                return Err(match self.fragment_offset {
+                    8 => DropReason::TinyFragment,
+                    _ => DropReason::FragmentOverlap,
+                });
             }
             return Ok(packet);
         }
@@ -331,7 +376,9 @@ impl Payload {
                     return Err(if self.is_fragment { DropReason::TinyFragment } else { DropReason::TcpHeader });
                 }
                 if let Some(tcp) = frame.load::<Tcp>(self.offset) {
-                    if tcp.data_offset >> 4 < 5 {
+                    let header_bytes = usize::from(tcp.data_offset >> 4) * 4;
+                    // A first fragment may end amid the options.
+                    if header_bytes < TCP_HEADER_BYTES || (header_bytes > self.bytes && !self.is_fragment) {
                         return Err(DropReason::TcpHeader);
                     }
                     packet.tcp_flags = tcp.flags;
@@ -344,6 +391,10 @@ impl Payload {
                     return Err(DropReason::UdpHeader);
                 }
                 if let Some(udp) = frame.load::<Udp>(self.offset) {
+                    let length = usize::from(u16::from_be(udp.length));
+                    if length < UDP_HEADER_BYTES || (length > self.bytes && !self.is_fragment) {
+                        return Err(DropReason::UdpHeader);
+                    }
                     packet.source_port = u16::from_be(udp.source_port);
                     packet.destination_port = u16::from_be(udp.destination_port);
                 }

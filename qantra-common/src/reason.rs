@@ -4,7 +4,7 @@
 /// Declares the enum, its names and the list of all from one table, so that they cannot drift apart.
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {
-        /// Why a packet was dropped. The number is the slot in [`map::InterfaceState`](crate::map::InterfaceState) and
+        /// Why a packet was dropped. The number is the slot in [`map::InterfaceCounters`](crate::map::InterfaceState) and
         /// stands in events: numbers are never given a new meaning within one ABI version.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
@@ -49,9 +49,9 @@ drop_reasons! {
     /// IPv6: more extension headers than [`packet::EXTENSIONS_MAX`](crate::packet::EXTENSIONS_MAX) (RFC 8504, 5.3, lets a
     /// host set such a limit), or a chain that runs past the packet's end.
     Ipv6Extensions = 8, "ipv6_extensions";
-    /// TCP: the packet is shorter than a TCP header, or the data offset is below 5 (RFC 9293).
+    /// TCP: the packet is shorter than a TCP header, or the data offset is below 5 or past the packet's end (RFC 9293).
     TcpHeader = 9, "tcp_header";
-    /// UDP: the packet is shorter than a UDP header (RFC 768).
+    /// UDP: the packet is shorter than a UDP header, or its length field says less than 8 or more than there is (RFC 768).
     UdpHeader = 10, "udp_header";
     /// A first fragment without a whole TCP header, or a TCP fragment at offset 1 that would overwrite the flags
     /// (RFC 1858, RFC 3128).
@@ -60,6 +60,36 @@ drop_reasons! {
     FragmentOverrun = 12, "fragment_overrun";
     /// A source that no host has: multicast, broadcast, or IPv4-mapped IPv6 on the wire (RFC 1812 5.3.7, RFC 4291).
     MartianSource = 13, "martian_source";
+    /// A feed lists the source address.
+    FeedSource = 14, "feed_source";
+    /// A packet from the LAN to an address that a feed lists.
+    FeedDestination = 15, "feed_destination";
+    /// Source and destination are the same address: the land attack, when the ports are the same as well.
+    Land = 16, "land";
+    /// TCP without any flag: a null scan (RFC 9293: every segment but the first SYN has ACK).
+    TcpNull = 17, "tcp_null";
+    /// TCP with FIN, PSH and URG: an Xmas scan.
+    TcpXmas = 18, "tcp_xmas";
+    /// TCP with flags that exclude each other: SYN with FIN or RST, FIN with RST.
+    TcpFlags = 19, "tcp_flags";
+    /// A later TCP fragment that begins inside the header that the first one carries (RFC 1858).
+    FragmentOverlap = 20, "fragment_overlap";
+    /// From the LAN with a source that is not of the LAN, or from the WAN with one that is (RFC 2827).
+    SpoofedSource = 21, "spoofed_source";
+    /// The source sent more packets than its budget.
+    LimitPackets = 22, "limit_packets";
+    /// The source sent more connection requests than its budget.
+    LimitSyn = 23, "limit_syn";
+    /// The source sent more UDP than its budget.
+    LimitUdp = 24, "limit_udp";
+    /// The source sent more ICMP than its budget.
+    LimitIcmp = 25, "limit_icmp";
+    /// The source began more flows than its budget.
+    LimitFlows = 26, "limit_flows";
+    /// Too many neighbours went over their budgets: their prefix has one budget for all.
+    LimitPrefix = 27, "limit_prefix";
+    /// Answers of a protocol that is abused for reflection, beyond that protocol's budget.
+    UdpReflection = 28, "udp_reflection";
 }
 
 /// What the kernel half did with a packet.

@@ -69,14 +69,15 @@ pub(crate) struct Tcp {
     pub(crate) _window: u16,
 }
 
-/// UDP's ports (RFC 768).
+/// UDP without its checksum (RFC 768).
 #[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Udp {
     pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
+    pub(crate) length: u16,
 }
 
 const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<VlanTag>() == 4 && size_of::<Ipv6Extension>() == 4);
 const _: () = assert!(size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40);
-const _: () = assert!(size_of::<Tcp>() == 16 && size_of::<Udp>() == 4);
+const _: () = assert!(size_of::<Tcp>() == 16 && size_of::<Udp>() == 6);

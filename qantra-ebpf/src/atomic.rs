@@ -1,8 +1,8 @@
 //! Enters: a pointer into a map value. Leaves: the value, changed by one BPF atomic instruction. It must never be
 //! handed anything but a map value: CPUs share those, and a plain `+=` would lose counts.
 //!
-//! Rust's own atomics need compare-and-swap on this target, which BPF before v3 lacks; these two instructions exist
-//! since Linux 3.18 (add) and 5.12 (or).
+//! Rust's own atomics need compare-and-swap on this target, which BPF before v3 lacks; these instructions exist
+//! since Linux 3.18 (add) and 5.12 (or, exchange).
 
 use core::arch::asm;
 
@@ -18,6 +18,14 @@ pub(crate) unsafe fn add(value: *mut u64, amount: u64) {
 pub(crate) unsafe fn or(value: *mut u64, bits: u64) {
     // SAFETY: as above.
     unsafe { asm!("lock *(u64 *)({value} + 0) |= {bits}", value = in(reg) value, bits = in(reg) bits) }
+}
+
+/// `*value = new`; returns what it was.
+#[inline(always)]
+pub(crate) unsafe fn exchange(value: *mut u64, mut new: u64) -> u64 {
+    // SAFETY: as above.
+    unsafe { asm!("{new} = xchg_64({value} + 0, {new})", value = in(reg) value, new = inout(reg) new) }
+    new
 }
 
 /// Reads a value that other CPUs change.

@@ -4,10 +4,10 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    helpers::{bpf_skb_pull_data, bpf_xdp_get_buff_len},
+    helpers::{bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
-use qantra_common::{Load, map::Tunables};
+use qantra_common::{Load, event::CAPTURE_BYTES, map::Tunables};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 /// How far headers are looked for in a socket buffer whose linear part is short: Ethernet, two tags, IPv6 with some
@@ -26,12 +26,25 @@ pub(crate) trait Frame {
     fn wire_bytes(&self) -> u64;
     /// The VLAN that the driver took out of the frame; 0 when there is none.
     fn stripped_vlan(&self) -> u16;
+    /// Copies the frame's first bytes, [`CAPTURE_BYTES`] at most; returns how many.
+    fn capture(&self, to: &mut [u8; CAPTURE_BYTES]) -> u32;
     /// The hook's context, for `aya-log`.
     #[cfg(feature = "bpf-log")]
     fn context(&self) -> &Self::Context;
     /// Its type.
     #[cfg(feature = "bpf-log")]
     type Context: aya_ebpf::EbpfContext;
+}
+
+/// How much of a frame is captured; never 0, which the helpers refuse. Hidden from the compiler, or it would move the
+/// check to where the verifier does not see it.
+#[inline(always)]
+fn capture_bytes(bytes: u64) -> Option<u32> {
+    let bytes = opaque(bytes);
+    if bytes == 0 {
+        return None;
+    }
+    Some(if bytes > CAPTURE_BYTES as u64 { CAPTURE_BYTES as u32 } else { bytes as u32 })
 }
 
 /// Hides where a number came from. From `data_end - data` the compiler would conclude that a later check against
@@ -121,6 +134,14 @@ impl Frame for XdpFrame {
         0
     }
 
+    #[inline(always)]
+    fn capture(&self, to: &mut [u8; CAPTURE_BYTES]) -> u32 {
+        let Some(bytes) = capture_bytes(self.bytes) else { return 0 };
+        // SAFETY: the context is the hook's own, and there is room for so many bytes.
+        let failed = unsafe { bpf_xdp_load_bytes(self.context.ctx, 0, to.as_mut_ptr().cast(), bytes) };
+        if failed == 0 { bytes } else { 0 }
+    }
+
     #[cfg(feature = "bpf-log")]
     type Context = XdpContext;
     #[cfg(feature = "bpf-log")]
@@ -195,6 +216,14 @@ impl Frame for TcFrame {
     fn stripped_vlan(&self) -> u16 {
         // SAFETY: as above.
         unsafe { (*self.context.skb.skb).vlan_tci as u16 & 0x0fff }
+    }
+
+    #[inline(always)]
+    fn capture(&self, to: &mut [u8; CAPTURE_BYTES]) -> u32 {
+        let Some(bytes) = capture_bytes(self.bytes) else { return 0 };
+        // SAFETY: as above, and there is room for so many bytes.
+        let failed = unsafe { bpf_skb_load_bytes(self.context.skb.skb.cast(), 0, to.as_mut_ptr().cast(), bytes) };
+        if failed == 0 { bytes } else { 0 }
     }
 
     #[cfg(feature = "bpf-log")]

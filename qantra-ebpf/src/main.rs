@@ -10,12 +10,17 @@
 
 mod atomic;
 mod ban;
+mod feed;
+mod filter;
 mod frame;
 mod interface;
+mod lan;
+mod limit;
 mod map;
 mod report;
 mod scratch;
 mod source;
+mod words;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -24,13 +29,15 @@ use aya_ebpf::{
 };
 use qantra_common::{
     DropReason, Load, Verdict,
-    map::{DIRECTION_DESTINATION, DIRECTION_SOURCE, ROLE_LAN, Tunables},
-    packet::Packet,
+    limit::is_reflector,
+    map::{DIRECTION_DESTINATION, DIRECTION_SOURCE, ROLE_LAN, ROLE_WAN, Tunables},
+    packet::{PROTOCOL_UDP, Packet},
     parse,
+    source::reflection_key,
 };
 
 use crate::{
-    ban::BanHit,
+    ban::Weight,
     frame::{Frame, TcFrame, XdpFrame},
     interface::Interface,
     map::TUNABLES,
@@ -40,32 +47,66 @@ use crate::{
 pub(crate) struct Outcome {
     verdict: Verdict,
     packet: Option<&'static Packet>,
-    hit: Option<BanHit>,
+    /// Behind the ban; 0 when it was no ban.
+    decision: u64,
 }
 
-/// The order of checks: form, banned source, banned destination (from the LAN), counting.
+/// The order of checks: form, banned or listed source, banned or listed destination (from the LAN), impossible source,
+/// impossible flags, budgets. What passes or goes over a budget is counted for its source.
 #[inline(always)]
 fn judge<F: Frame + Load>(frame: &F, interface: &Interface, tunables: &Tunables) -> Outcome {
     let packet = match parse(frame) {
         Ok(Some(packet)) => scratch::keep(packet),
-        Ok(None) => return Outcome { verdict: Verdict::Pass, packet: None, hit: None },
-        Err(reason) => return Outcome { verdict: Verdict::Drop(reason), packet: None, hit: None },
+        Ok(None) => return Outcome { verdict: Verdict::Pass, packet: None, decision: 0 },
+        Err(reason) => return Outcome { verdict: Verdict::Drop(reason), packet: None, decision: 0 },
     };
     // Never `None`: an array map has its only element.
-    let Some(packet) = packet else { return Outcome { verdict: Verdict::Pass, packet: None, hit: None } };
-    let drop = |reason, hit| Outcome { verdict: Verdict::Drop(reason), packet: Some(packet), hit: Some(hit) };
-    if let Some(hit) = ban::find(&packet.source, packet.is_v6, DIRECTION_SOURCE, tunables) {
+    let Some(packet) = packet else { return Outcome { verdict: Verdict::Pass, packet: None, decision: 0 } };
+    let weight = Weight { packets: frame.packets(), bytes: frame.wire_bytes() };
+    let drop = |reason, decision| Outcome { verdict: Verdict::Drop(reason), packet: Some(packet), decision };
+    if let Some(hit) = ban::find(&packet.source, packet.is_v6, DIRECTION_SOURCE, &weight) {
         let reason = if hit.by_prefix { DropReason::BannedSourcePrefix } else { DropReason::BannedSource };
-        return drop(reason, hit);
+        return drop(reason, hit.decision);
     }
-    if interface.role == ROLE_LAN
-        && let Some(hit) = ban::find(&packet.destination, packet.is_v6, DIRECTION_DESTINATION, tunables)
+    if feed::lists(&packet.source, packet.is_v6, false) {
+        feed::count_hit(&packet.source, weight);
+        return drop(DropReason::FeedSource, 0);
+    }
+    if interface.role == ROLE_LAN {
+        if let Some(hit) = ban::find(&packet.destination, packet.is_v6, DIRECTION_DESTINATION, &weight) {
+            let reason =
+                if hit.by_prefix { DropReason::BannedDestinationPrefix } else { DropReason::BannedDestination };
+            return drop(reason, hit.decision);
+        }
+        if feed::lists(&packet.destination, packet.is_v6, true) {
+            feed::count_hit(&packet.destination, weight);
+            return drop(DropReason::FeedDestination, 0);
+        }
+    }
+    if let Some(reason) = lan::impossible_source(packet, interface) {
+        return drop(reason, 0);
+    }
+    // Whatever its flags, it is counted: scanners are found by what they send.
+    let over_budget = source::count(packet, frame, interface, tunables);
+    match packet.tcp_anomaly().or(over_budget).or_else(|| reflection(packet, frame, interface, tunables)) {
+        Some(reason) => drop(reason, 0),
+        None => Outcome { verdict: Verdict::Pass, packet: Some(packet), decision: 0 },
+    }
+}
+
+/// Whether it is one answer too many from a port that is abused for reflection.
+#[inline(always)]
+fn reflection<F: Frame>(packet: &Packet, frame: &F, interface: &Interface, tunables: &Tunables) -> Option<DropReason> {
+    if packet.protocol != PROTOCOL_UDP
+        || tunables.limits.reflection.gain == 0
+        || interface.role != ROLE_WAN
+        || !is_reflector(packet.source_port)
+        || ban::is_protected(&packet.source, packet.is_v6)
     {
-        let reason = if hit.by_prefix { DropReason::BannedDestinationPrefix } else { DropReason::BannedDestination };
-        return drop(reason, hit);
+        return None;
     }
-    source::count(packet, frame, interface, tunables);
-    Outcome { verdict: Verdict::Pass, packet: Some(packet), hit: None }
+    let key = reflection_key(packet.source_port, frame.ifindex());
+    limit::is_reflection_over(&key, frame.packets() as u32, &tunables.limits).then_some(DropReason::UdpReflection)
 }
 
 /// Judges, then counts and reports the verdict; says whether the frame is dropped.
@@ -73,12 +114,11 @@ fn judge<F: Frame + Load>(frame: &F, interface: &Interface, tunables: &Tunables)
 fn drops<F: Frame + Load>(frame: &F, tunables: &Tunables) -> bool {
     let Some(interface) = Interface::of(frame.ifindex()) else { return false };
     let outcome = judge(frame, &interface, tunables);
-    interface.count(outcome.verdict, frame.packets(), frame.wire_bytes());
+    let before = interface.count(outcome.verdict, frame.packets(), frame.wire_bytes());
     let Verdict::Drop(reason) = outcome.verdict else { return false };
-    if let Some(hit) = &outcome.hit {
-        hit.count(frame.packets(), frame.wire_bytes());
+    if tunables.drop_sample_is_on != 0 && before as u32 & tunables.drop_sample_mask == 0 {
+        report::dropped(reason, outcome.decision, outcome.packet, frame, &interface);
     }
-    report::dropped(reason, &outcome, frame, &interface, tunables);
     #[cfg(feature = "bpf-log")]
     aya_log_ebpf::info!(frame.context(), "drop {} on ifindex {}", reason.as_str(), frame.ifindex());
     true

@@ -1,13 +1,23 @@
-//! Enters: nothing. Leaves: the maps. Sizes here are placeholders: the loader sets each from the configuration. Names
-//! are those of `qantra_common::map`; layouts must come from there and nowhere else.
+//! Enters: nothing. Leaves: the maps. Sizes here are placeholders where the loader sets them from the configuration.
+//! Names are those of `qantra_common::map`; layouts must come from there and nowhere else.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    btf_maps,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
-use qantra_common::map::{Ban, EVENTS_BYTES, INTERFACES_MAX, InterfaceState, PROTECTED_MAX, SourceCounters, Tunables};
-use qantra_common::packet::{Address, Packet};
+use qantra_common::{
+    feed::{BLOCKS, Block, Cell, FeedState},
+    filter,
+    limit::Bucket,
+    map::{
+        BUCKETS_MAX, Ban, Counter, EVENTS_BYTES, FEED_HIT_PLACES, FEED_HITS_OLD_MAX, FeedHits, INTERFACE_PLACES,
+        INTERFACES_MAX, Interface, InterfaceCounters, LanNetworks, PROTECTED_MAX, SourceCounters, Tunables,
+    },
+    packet::{Address, Packet},
+    source::{CpuState, SKETCH_ROWS, SPARE_SLOT, SketchRow, SourceSlot},
+};
 
 // Without preallocation an empty table costs nothing, and a removed ban's memory is not handed to another ban while a
 // program on another CPU may still count in it.
@@ -16,17 +26,58 @@ pub(crate) static BANS_V4: HashMap<u32, Ban> = HashMap::with_max_entries(1, BPF_
 #[map]
 pub(crate) static BANS_V6: HashMap<[u32; 4], Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static PREFIX_BANS_V4: LpmTrie<u32, Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+pub(crate) static BANS_V6_64: HashMap<[u32; 2], Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+// A trie's value stands right behind its key. Were that four bytes, counters would lie at odd multiples of four, and an
+// atomic addition to one of those is an oops on arm64.
+#[map]
+pub(crate) static PREFIX_BANS_V4: LpmTrie<[u32; 2], Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static PREFIX_BANS_V6: LpmTrie<[u32; 4], Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+const _: () = assert!(size_of::<[u32; 2]>() % align_of::<Ban>() == 0 && size_of::<[u32; 4]>() % align_of::<Ban>() == 0);
 #[map]
 pub(crate) static PROTECTED_V4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(PROTECTED_MAX, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static PROTECTED_V6: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(PROTECTED_MAX, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static INTERFACES: PerCpuHashMap<u32, InterfaceState> = PerCpuHashMap::with_max_entries(INTERFACES_MAX, 0);
+pub(crate) static FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, 0);
+#[map]
+pub(crate) static INTERFACES: Array<Interface> = Array::with_max_entries(INTERFACE_PLACES, 0);
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<InterfaceCounters> = PerCpuArray::with_max_entries(INTERFACES_MAX, 0);
+#[map]
+pub(crate) static LAN_NETWORKS: Array<LanNetworks> = Array::with_max_entries(1, 0);
+
+/// Inner maps may have any size (kernel 5.10), and user space fills them through its own address space.
+const ANY_SIZE: usize = (1 << 12) | MMAPABLE;
+const MMAPABLE: usize = 1 << 10;
+#[map]
+pub(crate) static FEED_STATE: Array<FeedState> = Array::with_max_entries(1, 0);
+// All blocks have one size: only then does the kernel inline the lookup.
+#[btf_map]
+pub(crate) static FEED_BLOCKS: btf_maps::ArrayOfMaps<btf_maps::Array<Block, { BLOCKS as usize }, MMAPABLE>, 4> =
+    btf_maps::ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static FEED_LEAVES: btf_maps::ArrayOfMaps<btf_maps::Array<u64, 1, ANY_SIZE>, 4> =
+    btf_maps::ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static FEED_CELLS: btf_maps::ArrayOfMaps<btf_maps::Array<Cell, 1, ANY_SIZE>, 4> =
+    btf_maps::ArrayOfMaps::new();
+#[map]
+pub(crate) static FEED_HITS: PerCpuArray<FeedHits> = PerCpuArray::with_max_entries(FEED_HIT_PLACES, 0);
+#[map]
+pub(crate) static FEED_HITS_OLD: LruHashMap<Address, Counter> = LruHashMap::with_max_entries(FEED_HITS_OLD_MAX, 0);
+
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, SourceCounters> = LruHashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static SOURCE_SLOTS: PerCpuArray<SourceSlot> = PerCpuArray::with_max_entries(SPARE_SLOT + 1, 0);
+#[map]
+pub(crate) static SKETCH: PerCpuArray<SketchRow> = PerCpuArray::with_max_entries(SKETCH_ROWS, 0);
+#[map]
+pub(crate) static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static BUCKETS: LruHashMap<Address, Bucket> = LruHashMap::with_max_entries(BUCKETS_MAX, 0);
+
 #[map]
 pub(crate) static TUNABLES: Array<Tunables> = Array::with_max_entries(1, 0);
 #[map]

@@ -1,15 +1,15 @@
 //! Enters: what user space should look at. Leaves: ring buffer records. A full buffer loses the event, and that is
 //! counted: it must never wait.
 
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use qantra_common::{
     DropReason,
-    event::{DropEvent, KIND_DROP, KIND_SOURCE, SourceReport},
-    map::{SourceCounters, Tunables},
-    packet::Address,
+    event::{CAPTURE_BYTES, DropEvent, KIND_DROP, KIND_SOURCE, SourceReport},
+    map::SourceCounters,
+    packet::{Address, Packet},
 };
 
-use crate::{Outcome, ban::BanHit, frame::Frame, interface::Interface, map::EVENTS};
+use crate::{frame::Frame, interface::Interface, map::EVENTS, words};
 
 /// Reports a source's counters.
 ///
@@ -25,26 +25,21 @@ pub(crate) unsafe fn source(source: &Address, counters: *const SourceCounters, i
         (*report).kind = KIND_SOURCE;
         (*report).reserved = 0;
         (*report).at_boot_ns = bpf_ktime_get_boot_ns();
-        (*report).source = *source;
-        (*report).counters = *counters;
+        words::copy::<4>((&raw mut (*report).source).cast(), source.0.as_ptr());
+        words::copy_long::<{ size_of::<SourceCounters>() / 8 }>((&raw mut (*report).counters).cast(), counters.cast());
     }
     entry.submit(0);
 }
 
-/// Reports one in `drop_sample` dropped packets.
-#[inline(always)]
+/// Reports a dropped packet with the beginning of its frame.
+#[inline(never)]
 pub(crate) fn dropped<F: Frame>(
     reason: DropReason,
-    outcome: &Outcome,
+    decision: u64,
+    packet: Option<&Packet>,
     frame: &F,
     interface: &Interface,
-    tunables: &Tunables,
 ) {
-    let sample = tunables.drop_sample;
-    // SAFETY: the helper takes nothing.
-    if sample == 0 || unsafe { bpf_get_prandom_u32() } % sample != 0 {
-        return;
-    }
     let Some(mut entry) = EVENTS.reserve::<DropEvent>(0) else { return interface.count_lost_event() };
     let event = entry.as_mut_ptr();
     // SAFETY: reserved memory of that size, every field of which is written. The helper takes nothing.
@@ -53,21 +48,25 @@ pub(crate) fn dropped<F: Frame>(
         (*event).reason = reason as u32;
         (*event).ifindex = frame.ifindex();
         (*event).frame_bytes = frame.wire_bytes() as u32;
-        (*event).at_boot_ns = outcome.hit.as_ref().map_or_else(|| bpf_ktime_get_boot_ns(), |hit| hit.now_boot_ns);
-        (*event).decision = outcome.hit.as_ref().map_or(0, BanHit::decision);
+        (*event).at_boot_ns = bpf_ktime_get_boot_ns();
+        (*event).decision = decision;
         (*event).reserved = 0;
-        match &outcome.packet {
+        (*event).reserved_2 = 0;
+        // What is not the frame's would be what the buffer held before.
+        words::zero::<{ CAPTURE_BYTES / 8 }>((&raw mut (*event).data).cast());
+        (*event).captured_bytes = frame.capture(&mut (*event).data);
+        match packet {
             Some(packet) => {
-                (*event).source = packet.source;
-                (*event).destination = packet.destination;
+                words::copy::<4>((&raw mut (*event).source).cast(), packet.source.0.as_ptr());
+                words::copy::<4>((&raw mut (*event).destination).cast(), packet.destination.0.as_ptr());
                 (*event).source_port = packet.source_port;
                 (*event).destination_port = packet.destination_port;
                 (*event).protocol = packet.protocol;
                 (*event).vlan = if packet.vlan != 0 { packet.vlan } else { frame.stripped_vlan() };
             }
             None => {
-                (*event).source = Address::NONE;
-                (*event).destination = Address::NONE;
+                words::zero::<2>((&raw mut (*event).source).cast());
+                words::zero::<2>((&raw mut (*event).destination).cast());
                 (*event).source_port = 0;
                 (*event).destination_port = 0;
                 (*event).protocol = 0;

@@ -1,87 +1,327 @@
-//! Enters: a packet that passes. Leaves: its source's counters, and a report when they cross a threshold. The table is
-//! bounded: the least recently seen source makes room. It must never take a lock.
+//! Enters: a packet that no ban stopped. Leaves: its source's counters, a report when they cross a threshold, and the
+//! budget it goes over, if any. It must never take a lock, and on the usual path it makes no call at all.
+//!
+//! See `qantra_common::source` for where a source is counted.
+
+use core::mem::offset_of;
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use qantra_common::{
-    map::{REPORT_PORT_STEP, SourceCounters, Tunables, port_bit},
-    packet::{Address, PROTOCOL_UDP, Packet},
+    DropReason,
+    feed::ones,
+    limit::{FLOWS, ICMP, KINDS, PACKETS, PREFIX_BIT, SYN, UDP},
+    map::{CHECK_LIMITS, REPORT_PORT_STEP, SourceCounters, Tunables, port_bit},
+    packet::{Address, PROTOCOL_TCP, PROTOCOL_UDP, Packet},
+    source::{
+        self, CpuState, SPARE_SLOT, EPOCH_SHIFT, FLUSH_PACKETS, KNOCK_WEIGHT, PROMOTED_PACKETS, SKETCH_COLUMNS, SKETCH_ROWS,
+        SourceSlot, column_of, slot_of,
+    },
 };
 
 use crate::{
     atomic,
     frame::Frame,
     interface::Interface,
-    map::{FRESH, SOURCES},
-    report,
+    limit,
+    map::{CPU_STATE, FRESH, SKETCH, SOURCE_SLOTS, SOURCES},
+    report, words,
 };
 
-/// Counts one packet for its source.
+/// Sources below this many packets in an epoch have no budget to go over.
+const CHARGED_PACKETS: u32 = 16;
+
+/// One packet on its way to its source's slot. The ways that few packets take are functions of their own: the verifier
+/// forgets where they were called from when they return.
+struct Visit<'a> {
+    key: Address,
+    hash: u64,
+    packets: u32,
+    /// As a mask.
+    kinds: u32,
+    interface: &'a Interface,
+    tunables: &'a Tunables,
+}
+
+/// Counts one packet for its source. Returns the budget it is dropped for.
 #[inline(always)]
-pub(crate) fn count<F: Frame>(packet: &Packet, frame: &F, interface: &Interface, tunables: &Tunables) {
-    let key = &packet.source;
-    let counters = match SOURCES.get_ptr_mut(key) {
+pub(crate) fn count<F: Frame>(
+    packet: &Packet,
+    frame: &F,
+    interface: &Interface,
+    tunables: &Tunables,
+) -> Option<DropReason> {
+    let key = source::source_key(&packet.source, packet.is_v6, interface.role);
+    let hash = source::hash(&key, tunables.hash_seed);
+    let mut visit = Visit { key, hash, packets: frame.packets() as u32, kinds: 0, interface, tunables };
+    // SAFETY: live values of this CPU; programs do not interrupt each other on it.
+    let mut slot = unsafe { &mut *SOURCE_SLOTS.get_ptr_mut(slot_of(hash))? };
+    if !is_same(&slot.key, &visit.key) {
+        slot = settle(slot, &visit)?;
+    }
+    let weight = add(slot, packet, &mut visit, frame.wire_bytes());
+    if weight < slot.due {
+        slot.due -= weight;
+    } else {
+        flush(slot, &visit);
+    }
+    if slot.over == 0 { None } else { over_budget(slot, packet, &visit) }
+}
+
+#[inline(always)]
+fn is_same(a: &Address, b: &Address) -> bool {
+    (a.0[0] ^ b.0[0]) | (a.0[1] ^ b.0[1]) | (a.0[2] ^ b.0[2]) | (a.0[3] ^ b.0[3]) == 0
+}
+
+/// Adds a packet to its slot, and says of which kinds it is. Returns how much nearer it brings the next flush.
+#[inline(always)]
+fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64) -> u32 {
+    let packets = visit.packets;
+    slot.counts[PACKETS] += packets;
+    slot.bytes += bytes;
+    let mut kinds = 1 << PACKETS | PREFIX_BIT;
+    if packet.protocol == PROTOCOL_TCP {
+        if packet.is_tcp_syn() {
+            slot.counts[SYN] += packets;
+            slot.counts[FLOWS] += packets;
+            kinds |= 1 << SYN | 1 << FLOWS;
+        }
+        if packet.is_tcp_rst() {
+            slot.tcp_rst += packets;
+        }
+    } else if packet.protocol == PROTOCOL_UDP {
+        slot.counts[UDP] += packets;
+        kinds |= 1 << UDP;
+        let pair = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
+        let flow = 1_u64 << (pair.wrapping_mul(0x9e37_79b1) >> 26);
+        if slot.flow_bits & flow == 0 {
+            slot.flow_bits |= flow;
+            slot.counts[FLOWS] += 1;
+            kinds |= 1 << FLOWS;
+        }
+    } else if packet.is_icmp() {
+        slot.counts[ICMP] += packets;
+        kinds |= 1 << ICMP;
+    }
+    let mut weight = packets;
+    if let Some(port) = packet.knocks_at() {
+        let (word, mask) = port_bit(port);
+        slot.ports[word & 3] |= mask;
+        weight *= KNOCK_WEIGHT;
+    }
+    visit.kinds = kinds;
+    weight
+}
+
+/// Finds a place for a source that has no slot: the slot of one that sends less, or the spare one, to be counted exactly
+/// all the same. `None` when it is one of so many that each must be counted by the sketch alone.
+#[inline(never)]
+fn settle<'a>(resident: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut SourceSlot> {
+    // SAFETY: live values of this CPU; the helper takes nothing.
+    let (cpu, spare, epoch) = unsafe {
+        let epoch = (bpf_ktime_get_boot_ns() >> EPOCH_SHIFT) as u32;
+        (&mut *CPU_STATE.get_ptr_mut(0)?, &mut *SOURCE_SLOTS.get_ptr_mut(SPARE_SLOT)?, epoch)
+    };
+    begin_epoch(cpu, epoch);
+    cpu.sketched += visit.packets;
+    let estimate = sketch(visit.hash, visit.packets, epoch);
+    let above_noise = estimate.saturating_sub(cpu.sketched / SKETCH_COLUMNS as u32);
+    let residents = resident.total + resident.counts[PACKETS];
+    let residents = match epoch.wrapping_sub(resident.epoch) {
+        0 => residents,
+        1 => residents >> 2,
+        _ => 0,
+    };
+    let slot = if above_noise > residents {
+        if resident.counts[PACKETS] != 0 {
+            hand_on(resident, visit);
+        }
+        resident
+    } else if cpu.inserts < visit.tunables.inserts_max || above_noise > PROMOTED_PACKETS {
+        spare
+    } else {
+        cpu.uncounted += u64::from(visit.packets);
+        return None;
+    };
+    clear(slot);
+    slot.key = visit.key;
+    slot.epoch = epoch;
+    slot.total = 0;
+    slot.due = 0;
+    slot.over = 0;
+    Some(slot)
+}
+
+#[inline(always)]
+fn begin_epoch(cpu: &mut CpuState, epoch: u32) {
+    if cpu.epoch != epoch {
+        cpu.epoch = epoch;
+        cpu.inserts = 0;
+        cpu.sketched = 0;
+    }
+}
+
+/// Adds to the sketch; returns how many packets the source has sent in this epoch at most.
+#[inline(always)]
+fn sketch(hash: u64, packets: u32, epoch: u32) -> u32 {
+    const COUNT: u32 = (1 << 24) - 1;
+    let stamp = epoch << 24;
+    let mut least = COUNT;
+    for row in 0..SKETCH_ROWS {
+        let Some(counters) = SKETCH.get_ptr_mut(row) else { return 0 };
+        // SAFETY: a live value of this CPU; the column is below the row's length.
+        let counter = unsafe { *counters.cast::<u32>().add(column_of(hash, row)) };
+        let count = if counter & !COUNT == stamp { counter & COUNT } else { 0 };
+        if count < least {
+            least = count;
+        }
+    }
+    let estimate = if least + packets > COUNT { COUNT } else { least + packets };
+    for row in 0..SKETCH_ROWS {
+        let Some(counters) = SKETCH.get_ptr_mut(row) else { return 0 };
+        // SAFETY: as above.
+        unsafe {
+            let counter = counters.cast::<u32>().add(column_of(hash, row));
+            let is_less = *counter & !COUNT != stamp || *counter & COUNT < estimate;
+            if is_less {
+                *counter = stamp | estimate;
+            }
+        }
+    }
+    estimate
+}
+
+/// Hands a slot's counts on, charges them, and says when to do so again.
+#[inline(never)]
+fn flush(slot: &mut SourceSlot, visit: &Visit<'_>) {
+    let (interface, tunables) = (visit.interface, visit.tunables);
+    // SAFETY: the helper takes nothing.
+    let now_boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let epoch = (now_boot_ns >> EPOCH_SHIFT) as u32;
+    if slot.epoch != epoch {
+        slot.total = if epoch.wrapping_sub(slot.epoch) == 1 { slot.total >> 2 } else { 0 };
+        slot.epoch = epoch;
+    }
+    slot.total += slot.counts[PACKETS];
+    slot.due = slot.total.clamp(1, FLUSH_PACKETS);
+    if tunables.limits.is_on != 0 && interface.flags & CHECK_LIMITS != 0 && slot.total >= CHARGED_PACKETS {
+        limit::charge_source(slot, &tunables.limits, now_boot_ns);
+    }
+    hand_on(slot, visit);
+}
+
+/// The way of a packet whose source went over a budget of any kind.
+#[inline(never)]
+fn over_budget(slot: &mut SourceSlot, packet: &Packet, visit: &Visit<'_>) -> Option<DropReason> {
+    let kinds = visit.kinds;
+    if slot.over & kinds == 0 {
+        return None;
+    }
+    // SAFETY: the helper takes nothing.
+    if unsafe { bpf_ktime_get_boot_ns() } >= slot.over_until_boot_ns {
+        flush(slot, visit);
+    }
+    let over = slot.over & kinds;
+    if over == 0 || crate::ban::is_protected(&packet.source, packet.is_v6) {
+        return None;
+    }
+    for kind in 0..KINDS {
+        if kinds >> kind & 1 == 1 {
+            slot.waived[kind] += visit.packets;
+        }
+    }
+    Some(limit::reason_of(over))
+}
+
+/// Adds a slot's counts to the table that CPUs share. When that takes no more sources, they stay in the slot.
+#[inline(never)]
+fn hand_on(slot: &mut SourceSlot, visit: &Visit<'_>) {
+    let (interface, tunables) = (visit.interface, visit.tunables);
+    let counters = match SOURCES.get_ptr_mut(slot.key) {
         Some(counters) => counters,
         None => {
-            insert(key, interface.role, tunables);
-            match SOURCES.get_ptr_mut(key) {
+            if !may_insert(slot, tunables) {
+                return;
+            }
+            insert(&slot.key, interface.role, tunables);
+            match SOURCES.get_ptr_mut(slot.key) {
                 Some(counters) => counters,
                 None => return interface.count_lost_source(),
             }
         }
     };
-    let packets = frame.packets();
     // SAFETY: a live map value, 8-byte aligned, changed by atomic instructions alone but for the report marks: when two
     // CPUs race for those, a report is sent twice, and user space takes differences.
     unsafe {
-        atomic::add(&raw mut (*counters).packets, packets);
-        atomic::add(&raw mut (*counters).bytes, frame.wire_bytes());
-        if packet.is_tcp_syn() {
-            atomic::add(&raw mut (*counters).tcp_syn, packets);
-        }
-        if packet.is_tcp_rst() {
-            atomic::add(&raw mut (*counters).tcp_rst, packets);
-        }
-        if packet.protocol == PROTOCOL_UDP {
-            atomic::add(&raw mut (*counters).udp, packets);
-        }
-        if packet.is_icmp() {
-            atomic::add(&raw mut (*counters).icmp, packets);
-        }
-        let knocked = match packet.knocks_at() {
-            Some(port) => mark_port(counters, port),
-            None => false,
-        };
+        atomic::add(&raw mut (*counters).packets, u64::from(slot.counts[PACKETS]));
+        atomic::add(&raw mut (*counters).bytes, slot.bytes);
+        add_if_any(&raw mut (*counters).tcp_syn, slot.counts[SYN]);
+        add_if_any(&raw mut (*counters).tcp_rst, slot.tcp_rst);
+        add_if_any(&raw mut (*counters).udp, slot.counts[UDP]);
+        add_if_any(&raw mut (*counters).icmp, slot.counts[ICMP]);
+        let knocked = slot.ports[0] | slot.ports[1] | slot.ports[2] | slot.ports[3] != 0;
+        let many_ports = knocked && mark_ports(counters, &slot.ports);
         let total = atomic::read(&raw const (*counters).packets);
         let much = total >= (*counters).report_packets;
         if much {
             (*counters).report_packets = total * 2;
         }
-        if much || knocked {
-            report::source(key, counters, interface);
+        if much || many_ports {
+            report::source(&slot.key, counters, interface);
         }
+    }
+    clear(slot);
+}
+
+/// Only sources that send much take room when many new ones come at once.
+#[inline(always)]
+fn may_insert(slot: &SourceSlot, tunables: &Tunables) -> bool {
+    let Some(cpu) = CPU_STATE.get_ptr_mut(0) else { return false };
+    // SAFETY: a live value of this CPU.
+    let cpu = unsafe { &mut *cpu };
+    begin_epoch(cpu, slot.epoch);
+    cpu.inserts += 1;
+    cpu.inserts <= tunables.inserts_max || slot.total + slot.counts[PACKETS] > PROMOTED_PACKETS
+}
+
+#[inline(always)]
+unsafe fn add_if_any(counter: *mut u64, amount: u32) {
+    if amount != 0 {
+        // SAFETY: the caller hands a live, 8-byte aligned map value.
+        unsafe { atomic::add(counter, u64::from(amount)) }
     }
 }
 
-/// Sets a port's bit; says whether a report is due for it.
+/// What was handed on begins anew: everything from `bytes` on.
+#[inline(always)]
+fn clear(slot: &mut SourceSlot) {
+    const WORDS: usize = (size_of::<SourceSlot>() - offset_of!(SourceSlot, bytes)) / 8;
+    // SAFETY: the fields from there to the slot's end are so many words.
+    unsafe { words::zero::<WORDS>(&raw mut slot.bytes) };
+}
+
+/// Sets the bits of ports; says whether a report is due for them.
 ///
 /// # Safety
 /// `counters` is a live map value.
 #[inline(always)]
-unsafe fn mark_port(counters: *mut SourceCounters, port: u16) -> bool {
-    let (word, mask) = port_bit(port);
-    // SAFETY: the caller's promise; the word is below 4.
+unsafe fn mark_ports(counters: *mut SourceCounters, ports: &[u64; 4]) -> bool {
+    let mut fresh = 0;
+    // SAFETY: the caller's promise; each word is inside.
     unsafe {
-        let word = (&raw mut (*counters).ports).cast::<u64>().add(word & 3);
-        if atomic::read(word) & mask != 0 {
+        for (index, bits) in ports.iter().enumerate() {
+            let word = (&raw mut (*counters).ports).cast::<u64>().add(index);
+            let added = *bits & !atomic::read(word);
+            if added != 0 {
+                atomic::or(word, added);
+                fresh += ones(added);
+            }
+        }
+        let total = (*counters).port_bits + fresh;
+        (*counters).port_bits = total;
+        if fresh == 0 || total < (*counters).report_port_bits {
             return false;
         }
-        atomic::or(word, mask);
-        let bits = (*counters).port_bits + 1;
-        (*counters).port_bits = bits;
-        if bits < (*counters).report_port_bits {
-            return false;
-        }
-        (*counters).report_port_bits = bits + REPORT_PORT_STEP;
+        (*counters).report_port_bits = total + REPORT_PORT_STEP;
     }
     true
 }

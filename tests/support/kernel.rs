@@ -78,7 +78,7 @@ pub fn config(pin_dir: &Path) -> KernelConfig {
 /// One interface.
 #[must_use]
 pub fn interface(name: &str, role: Role, hook: Hook) -> InterfaceConfig {
-    InterfaceConfig { name: name.to_owned(), role, hook }
+    InterfaceConfig { name: name.to_owned(), role, hook, check_sources: false, networks: Vec::new() }
 }
 
 /// A ban of a prefix as text, or of one address.

@@ -26,7 +26,8 @@ pub use net::{BadNet, canonical_net, parse_net};
 pub use proxy::{ListenConfig, ProxyConfig};
 pub use schema::json_schema;
 pub use sections::{
-    DaemonConfig, Hook, InterfaceConfig, KernelConfig, MetricsConfig, ModelsConfig, ProtectConfig, Role, StoreConfig,
+    DaemonConfig, Hook, InterfaceConfig, KernelConfig, LimitsConfig, MetricsConfig, ModelsConfig, ProtectConfig, Role,
+    StoreConfig,
 };
 pub use site::{HeadersConfig, HealthConfig, LoginConfig, SiteConfig, SiteIndex, TargetConfig, TlsConfig};
 

@@ -57,6 +57,8 @@ pub struct KernelConfig {
     pub window_ms: u32,
     /// A source's packets in one window from which its counters are reported at once, not at the next scan.
     pub report_packets: u32,
+    /// What one source may send.
+    pub limits: LimitsConfig,
 }
 
 impl Default for KernelConfig {
@@ -70,6 +72,45 @@ impl Default for KernelConfig {
             drop_sample: 1_024,
             window_ms: 1_000,
             report_packets: 200,
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// `[kernel.limits]`: what each source from the WAN may send, as packets a second; 0 is no limit. What is above is dropped.
+/// An IPv6 source is a /64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// All packets.
+    pub packets_pps: u32,
+    /// TCP connection requests.
+    pub syn_pps: u32,
+    /// UDP datagrams.
+    pub udp_pps: u32,
+    /// ICMP messages.
+    pub icmp_pps: u32,
+    /// New flows: connection requests, and datagrams between ports not seen together of late.
+    pub flows_pps: u32,
+    /// How many ms of its rate a source can save up and send at once.
+    pub burst_ms: u32,
+    /// When so many sources of one /24 or /48 went over within 16 s, all of it has the budget of one; 0: never.
+    pub neighbours: u32,
+    /// All answers from one port that is abused for reflection (DNS, NTP, SSDP, memcached and the like) together.
+    pub reflection_pps: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            packets_pps: 0,
+            syn_pps: 2_000,
+            udp_pps: 0,
+            icmp_pps: 1_000,
+            flows_pps: 5_000,
+            burst_ms: 2_000,
+            neighbours: 8,
+            reflection_pps: 20_000,
         }
     }
 }
@@ -112,6 +153,13 @@ pub struct InterfaceConfig {
     /// Which rung of the hook ladder it may use.
     #[serde(default)]
     pub hook: Hook,
+    /// Whether packets are dropped whose source is on the other side of the box. Needs the LAN's networks to be complete.
+    #[serde(default)]
+    pub check_sources: bool,
+    /// Of a LAN interface: networks behind it besides its own, for `check_sources`.
+    #[serde(default, deserialize_with = "super::net::nets")]
+    #[schemars(with = "Vec<String>")]
+    pub networks: Vec<IpNet>,
 }
 
 /// `[protect]`: what may never be banned. The box's own addresses, its gateways and resolvers are added by themselves.

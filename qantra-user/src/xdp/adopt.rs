@@ -13,7 +13,11 @@ use std::{
 };
 
 use aya::maps::{MapInfo, MapType};
-use qantra_common::map::{self, Ban, InterfaceState};
+use qantra_common::{
+    feed::FeedState,
+    filter,
+    map::{self, Ban, Interface, InterfaceCounters, LanNetworks},
+};
 
 use super::{PinDirs, XdpError};
 use crate::config::KernelConfig;
@@ -29,7 +33,7 @@ pub(super) struct MapSpec {
 }
 
 /// Every map that is pinned.
-pub(super) fn specs(config: &KernelConfig) -> [MapSpec; 7] {
+pub(super) fn specs(config: &KernelConfig) -> [MapSpec; 15] {
     const BAN: u32 = size_of::<Ban>() as u32;
     let spec = |name, map_type, key_bytes, value_bytes, entries_max| MapSpec {
         name,
@@ -42,11 +46,19 @@ pub(super) fn specs(config: &KernelConfig) -> [MapSpec; 7] {
     [
         spec(map::BANS_V4, MapType::Hash, 4, BAN, bans),
         spec(map::BANS_V6, MapType::Hash, 16, BAN, bans),
-        spec(map::PREFIX_BANS_V4, MapType::LpmTrie, 8, BAN, prefixes),
+        spec(map::BANS_V6_64, MapType::Hash, 8, BAN, bans),
+        spec(map::PREFIX_BANS_V4, MapType::LpmTrie, 12, BAN, prefixes),
         spec(map::PREFIX_BANS_V6, MapType::LpmTrie, 20, BAN, prefixes),
         spec(map::PROTECTED_V4, MapType::LpmTrie, 8, 4, map::PROTECTED_MAX),
         spec(map::PROTECTED_V6, MapType::LpmTrie, 20, 4, map::PROTECTED_MAX),
-        spec(map::INTERFACES, MapType::PerCpuHash, 4, size_of::<InterfaceState>() as u32, map::INTERFACES_MAX),
+        spec(map::FILTER, MapType::Array, 4, 8, filter::WORDS),
+        spec(map::INTERFACES, MapType::Array, 4, size_of::<Interface>() as u32, map::INTERFACE_PLACES),
+        spec(map::COUNTERS, MapType::PerCpuArray, 4, size_of::<InterfaceCounters>() as u32, map::INTERFACES_MAX),
+        spec(map::LAN_NETWORKS, MapType::Array, 4, size_of::<LanNetworks>() as u32, 1),
+        spec(map::FEED_STATE, MapType::Array, 4, size_of::<FeedState>() as u32, 1),
+        spec(map::FEED_BLOCKS, MapType::ArrayOfMaps, 4, 4, 4),
+        spec(map::FEED_LEAVES, MapType::ArrayOfMaps, 4, 4, 4),
+        spec(map::FEED_CELLS, MapType::ArrayOfMaps, 4, 4, 4),
     ]
 }
 

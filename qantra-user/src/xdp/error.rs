@@ -106,6 +106,12 @@ pub enum XdpError {
         /// Why.
         source: io::Error,
     },
+    /// There is no place for one more interface.
+    #[error("interface `{name}`: no room for it: at most 64 interfaces can be watched")]
+    TooManyInterfaces {
+        /// Its name.
+        name: String,
+    },
     /// No rung of the hook ladder that the configuration allows works.
     #[error("interface `{name}`: no hook works: {reasons}")]
     NoHook {

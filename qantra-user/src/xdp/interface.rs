@@ -1,8 +1,9 @@
 //! Enters: a configured interface's name. Leaves: its index and driver, or an error before anything is loaded. It must
 //! never read `/sys/class/net`, which shows the network namespace it was mounted in, not ours.
 
-use std::{ffi::CString, io, os::fd::AsRawFd};
+use std::{ffi::CString, io, net::IpAddr, os::fd::AsRawFd};
 
+use ipnet::IpNet;
 use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::XdpError;
@@ -16,6 +17,11 @@ pub(super) struct Found {
     pub(super) driver: String,
     pub(super) role: Role,
     pub(super) hook: Hook,
+    pub(super) is_loopback: bool,
+    /// Whether a source must be on its own side of the box.
+    pub(super) check_sources: bool,
+    /// Of a LAN interface: what is behind it.
+    pub(super) networks: Vec<IpNet>,
 }
 
 /// Fails early and clearly where bpf(2) would only say EPERM.
@@ -82,7 +88,33 @@ pub(super) fn find(config: &InterfaceConfig) -> Result<Found, XdpError> {
         return Err(XdpError::NotEthernet { name: config.name.clone(), link_type });
     }
     let driver = driver(&socket, &name).unwrap_or_else(|_| "unknown".to_owned());
-    Ok(Found { name: config.name.clone(), ifindex, driver, role: config.role, hook: config.hook })
+    let mut networks = config.networks.clone();
+    if config.role == Role::Lan {
+        networks.extend(own_networks(&config.name));
+    }
+    Ok(Found {
+        name: config.name.clone(),
+        ifindex,
+        driver,
+        role: config.role,
+        hook: config.hook,
+        is_loopback: link_type == libc::ARPHRD_LOOPBACK,
+        check_sources: config.check_sources,
+        networks,
+    })
+}
+
+/// The networks that an interface has addresses of.
+fn own_networks(name: &str) -> Vec<IpNet> {
+    let network = |address: nix::ifaddrs::InterfaceAddress| {
+        let (own, mask) = (address.address?, address.netmask?);
+        let v4 = || Some((own.as_sockaddr_in()?.ip().into(), mask.as_sockaddr_in()?.ip().into()));
+        let v6 = || Some((own.as_sockaddr_in6()?.ip().into(), mask.as_sockaddr_in6()?.ip().into()));
+        let (own, mask): (IpAddr, IpAddr) = v4().or_else(v6)?;
+        IpNet::with_netmask(own, mask).ok().map(|net| net.trunc())
+    };
+    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    addresses.filter(|address| address.interface_name == name).filter_map(network).collect()
 }
 
 fn request(name: &CString) -> libc::ifreq {

@@ -9,10 +9,14 @@
 #![expect(unsafe_code, reason = "libbpf-sys and ioctl(2) are C; each call says why it is sound")]
 
 mod adopt;
+mod ban_table;
 mod clsact;
 mod counters;
 mod error;
 mod events;
+mod feed;
+mod feed_table;
+mod filter;
 mod follow;
 mod hook;
 mod interface;
@@ -21,6 +25,7 @@ mod object;
 mod plane;
 mod stats;
 mod trial;
+mod tunables;
 
 use std::{
     fs,
@@ -151,7 +156,7 @@ impl Kernel {
     /// # Errors
     /// bpf(2) fails.
     pub fn watch_index(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
-        self.counters.watch_index(ifindex, role)
+        self.counters.watch_index(ifindex, role, false)
     }
 
     /// Gives the pins to a user and group, so that a daemon that is no longer root can attach to interfaces that come.

@@ -18,7 +18,9 @@ use qantra_common::map::{self, Ban};
 use super::{
     BanPlane, EventStream, PinDirs, SourceTable, XdpError,
     adopt::{MapSpec, SET_ASIDE},
+    ban_table::PaddedV4,
     counters::InterfaceTable,
+    feed::{FeedHitReader, FeedMaps},
     plane::PlaneMaps,
 };
 use crate::config::KernelConfig;
@@ -76,6 +78,15 @@ impl Object {
                 Program::SchedClassifier(tc) => tc.load(),
                 _ => return Err(XdpError::Foreign { path: self.path.clone(), what: name }),
             };
+            if loaded.is_ok() {
+                let info = match program {
+                    Program::Xdp(xdp) => xdp.info(),
+                    Program::SchedClassifier(tc) => tc.info(),
+                    _ => continue,
+                };
+                let verified = info.ok().and_then(|info| info.verified_instruction_count());
+                tracing::debug!(program = name, verified_instructions = verified, "eBPF program loaded");
+            }
             match loaded {
                 Ok(()) => {}
                 Err(error) if name == XDP_FRAGS => self.refused.push((name, one_line(&error))),
@@ -114,21 +125,30 @@ impl Object {
 
     /// The ban tables; to be taken once.
     pub(super) fn plane(&mut self, config: &KernelConfig) -> Result<BanPlane, XdpError> {
+        let feeds = FeedMaps::new(
+            self.take(map::FEED_STATE)?,
+            self.take(map::FEED_BLOCKS)?,
+            self.take(map::FEED_LEAVES)?,
+            self.take(map::FEED_CELLS)?,
+        )?;
+        let feed_hits = FeedHitReader::new(self.take(map::FEED_HITS)?, self.take(map::FEED_HITS_OLD)?)?;
         let maps = PlaneMaps {
             bans_v4: self.take(map::BANS_V4)?,
             bans_v6: self.take(map::BANS_V6)?,
+            bans_v6_64: self.take(map::BANS_V6_64)?,
             prefix_bans_v4: self.take(map::PREFIX_BANS_V4)?,
             prefix_bans_v6: self.take(map::PREFIX_BANS_V6)?,
             protected_v4: self.take(map::PROTECTED_V4)?,
             protected_v6: self.take(map::PROTECTED_V6)?,
+            filter: self.take(map::FILTER)?,
             tunables: self.take(map::TUNABLES)?,
         };
-        BanPlane::new(maps, config)
+        BanPlane::new(maps, feeds, feed_hits, config)
     }
 
     /// The interface table; to be taken once.
     pub(super) fn interfaces(&mut self) -> Result<InterfaceTable, XdpError> {
-        InterfaceTable::new(self.take(map::INTERFACES)?)
+        InterfaceTable::new(self.take(map::INTERFACES)?, self.take(map::COUNTERS)?, self.take(map::LAN_NETWORKS)?)
     }
 
     /// The ring buffer; to be taken once.
@@ -142,7 +162,7 @@ impl Object {
     }
 }
 
-/// The first line: a verifier's log would fill a screen, and is in the debug log.
+/// What failed, and the verifier's last word: its whole log would fill a screen, and is in the debug log.
 pub(super) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     tracing::debug!(error = ?error, "eBPF program refused");
     let mut text = error.to_string();
@@ -154,7 +174,11 @@ pub(super) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
         }
         source = inner.source();
     }
-    text.lines().next().unwrap_or_default().chars().take(300).collect()
+    let first = text.lines().next().unwrap_or_default().chars().take(200);
+    // The very last lines are statistics; the complaint stands above them.
+    let is_complaint = |line: &&str| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("stack depth ");
+    let last = text.lines().skip(1).filter(is_complaint).last().unwrap_or_default();
+    if last.is_empty() { first.collect() } else { first.chain(" … ".chars()).chain(last.chars().take(200)).collect() }
 }
 
 /// Copies the entries of a map that was set aside into its successor, which no program uses yet.
@@ -168,8 +192,9 @@ fn bring_back(ebpf: &Ebpf, dirs: &PinDirs, name: &'static str) -> Result<(), Xdp
     let new = MapData::from_pin(dirs.maps.join(name)).map_err(&failed)?;
     let copied = match ebpf.map(name) {
         Some(Map::HashMap(_)) if name == map::BANS_V4 => copy_exact::<[u8; 4]>(old, new),
+        Some(Map::HashMap(_)) if name == map::BANS_V6_64 => copy_exact::<[u8; 8]>(old, new),
         Some(Map::HashMap(_)) => copy_exact::<[u8; 16]>(old, new),
-        Some(Map::LpmTrie(_)) if name == map::PREFIX_BANS_V4 => copy_prefixes::<[u8; 4]>(old, new),
+        Some(Map::LpmTrie(_)) if name == map::PREFIX_BANS_V4 => copy_prefixes::<PaddedV4>(old, new),
         Some(Map::LpmTrie(_)) if name == map::PREFIX_BANS_V6 => copy_prefixes::<[u8; 16]>(old, new),
         // The protected set is written anew at each start, and counters may begin anew.
         _ => Ok(()),
