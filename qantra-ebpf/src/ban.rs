@@ -109,9 +109,7 @@ fn in_force(ban: Option<*mut Ban>, direction: u32, weight: &Weight) -> Option<u6
     let ban = ban?;
     let now_boot_ns = boot_ns();
     // SAFETY: a live map value.
-    unsafe {
-        if (*ban).applies(direction, now_boot_ns) { Some(count(ban, weight, now_boot_ns)) } else { None }
-    }
+    unsafe { if (*ban).applies(direction, now_boot_ns) { Some(count(ban, weight, now_boot_ns)) } else { None } }
 }
 
 /// Writes the same search for both families: map types differ, and no trait reaches across aya's maps. No `Option` stands in

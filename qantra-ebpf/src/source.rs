@@ -13,8 +13,8 @@ use qantra_common::{
     map::{CHECK_LIMITS, REPORT_PORT_STEP, SourceCounters, Tunables, port_bit},
     packet::{Address, PROTOCOL_TCP, PROTOCOL_UDP, Packet},
     source::{
-        self, CpuState, SPARE_SLOT, EPOCH_SHIFT, FLUSH_PACKETS, KNOCK_WEIGHT, PROMOTED_PACKETS, SKETCH_COLUMNS, SKETCH_ROWS,
-        SourceSlot, column_of, slot_of,
+        self, CpuState, EPOCH_SHIFT, FLUSH_PACKETS, KNOCK_WEIGHT, PROMOTED_PACKETS, SKETCH_COLUMNS, SKETCH_ROWS,
+        SPARE_SLOT, SourceSlot, column_of, slot_of,
     },
 };
 

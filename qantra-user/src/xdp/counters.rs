@@ -69,7 +69,7 @@ impl InterfaceTable {
 
     /// Watches exactly these interfaces; counters of those that were watched before go on.
     pub(super) fn watch(&mut self, interfaces: &[Found]) -> Result<(), XdpError> {
-        self.set_lan(interfaces)?;
+        self.set_lan(interfaces.iter().filter(|i| i.role == Role::Lan).flat_map(|i| &i.networks))?;
         for place in 0..INTERFACE_PLACES {
             let entry = self.place(place)?;
             if entry.ifindex != 0 && interfaces.iter().all(|i| i.ifindex != entry.ifindex) {
@@ -87,9 +87,10 @@ impl InterfaceTable {
     }
 
     /// Watches one more interface, of which only the index is known.
-    pub(super) fn watch_index(&mut self, ifindex: u32, role: Role, check_sources: bool) -> Result<(), XdpError> {
+    pub(super) fn watch_index(&mut self, ifindex: u32, role: Role, lan: Option<&[IpNet]>) -> Result<(), XdpError> {
         self.watched.retain(|watched| watched.ifindex != ifindex);
-        let flags = CHECK_LIMITS | if check_sources { CHECK_SOURCE } else { 0 };
+        let flags = CHECK_LIMITS | if lan.is_some() { CHECK_SOURCE } else { 0 };
+        self.set_lan(lan.unwrap_or_default().iter())?;
         self.enter(ifindex, format!("#{ifindex}"), role, flags)
     }
 
@@ -139,9 +140,9 @@ impl InterfaceTable {
     }
 
     /// Tells the kernel which networks are on the LAN side.
-    fn set_lan(&mut self, interfaces: &[Found]) -> Result<(), XdpError> {
+    fn set_lan<'a>(&mut self, networks: impl Iterator<Item = &'a IpNet>) -> Result<(), XdpError> {
         let mut lan = LanNetworks::default();
-        for net in interfaces.iter().filter(|i| i.role == Role::Lan).flat_map(|i| &i.networks) {
+        for net in networks {
             match net {
                 IpNet::V4(v4) if (lan.v4_count as usize) < LAN_NETWORKS_MAX => {
                     let words = [v4.network(), v4.netmask()].map(|address| u32::from_ne_bytes(address.octets()));

@@ -34,6 +34,8 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 pub use counters::{KernelLosses, VerdictCount};
 pub use error::XdpError;
 pub use events::{EventStream, KernelEvent, SourceTable, ip_of};
@@ -156,7 +158,15 @@ impl Kernel {
     /// # Errors
     /// bpf(2) fails.
     pub fn watch_index(&mut self, ifindex: u32, role: Role) -> Result<(), XdpError> {
-        self.counters.watch_index(ifindex, role, false)
+        self.counters.watch_index(ifindex, role, None)
+    }
+
+    /// The same, and checks sources against these networks of the LAN side.
+    ///
+    /// # Errors
+    /// bpf(2) fails.
+    pub fn watch_index_strictly(&mut self, ifindex: u32, role: Role, lan: &[IpNet]) -> Result<(), XdpError> {
+        self.counters.watch_index(ifindex, role, Some(lan))
     }
 
     /// Gives the pins to a user and group, so that a daemon that is no longer root can attach to interfaces that come.

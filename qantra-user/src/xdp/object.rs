@@ -176,7 +176,8 @@ pub(super) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     }
     let first = text.lines().next().unwrap_or_default().chars().take(200);
     // The very last lines are statistics; the complaint stands above them.
-    let is_complaint = |line: &&str| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("stack depth ");
+    let is_complaint =
+        |line: &&str| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("stack depth ");
     let last = text.lines().skip(1).filter(is_complaint).last().unwrap_or_default();
     if last.is_empty() { first.collect() } else { first.chain(" … ".chars()).chain(last.chars().take(200)).collect() }
 }
