@@ -432,6 +432,36 @@ fn top_prints_a_look_each_time_where_there_is_no_terminal() {
 }
 
 #[test]
+fn top_obeys_its_keys_on_a_terminal_and_leaves_it_as_it_was() {
+    use std::{io::Write as _, process::Stdio, time::Duration};
+    let daemon = Daemon::start();
+    let binary = qantra_tests::binary::qantra().display().to_string();
+    // script(1) is the terminal: what it prints is what the screen was told.
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["-qec", &format!("stty cols 100 rows 20; {binary} top --interval 0.2; stty -a"), "/dev/null"]);
+    terminal.env("QANTRA_CONTROL_SOCKET", socket_in(daemon.dir.path())).env("TERM", "xterm");
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    for key in ["", "s", "p", "", "q"] {
+        std::thread::sleep(Duration::from_millis(600));
+        keys.write_all(key.as_bytes()).unwrap();
+        keys.flush().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    drop(keys);
+    let screen = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{screen}");
+    let at = |text: &str| screen.find(text).unwrap();
+    let (sorted, paused) = (at("s sort: bytes"), at("PAUSED"));
+    assert!(at("s sort: packets") < sorted && sorted < paused, "{screen}");
+    assert!(screen.contains("2 packets/s, 0 dropped/s"), "{screen}");
+    let left = at("\u{1b}[?1049l");
+    assert!(at("\u{1b}[?1049h") < left && left > paused, "the other screen is entered and left: {screen}");
+    let ended = &screen[left..];
+    assert!(ended.contains(" icanon ") && ended.contains(" echo "), "the terminal is not as it was: {ended}");
+}
+
+#[test]
 fn simulation_and_the_rest() {
     let daemon = Daemon::start();
     daemon.run(&["decisions", "add", "--ip", "203.0.113.7"]);

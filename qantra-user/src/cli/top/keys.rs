@@ -80,6 +80,7 @@ pub(super) fn run(
     let stream = std::thread::spawn(move || {
         let mut sent = 0;
         daemon.stream_lines(&path, LINE_BYTES_MAX, |snapshot| {
+            let Some(snapshot) = snapshot else { return true };
             sent += 1;
             send.send(snapshot).is_ok() && count.is_none_or(|count| sent < count)
         })
@@ -162,7 +163,8 @@ impl View {
 
     fn draw(&self, note: Option<&str>) -> io::Result<()> {
         let Some(snapshot) = &self.shown else { return Ok(()) };
-        let (columns, rows) = terminal::size()?;
+        // Some terminals (a serial line, `script`) do not know their size.
+        let (columns, rows) = terminal::size().ok().filter(|size| size.0 > 0 && size.1 > 0).unwrap_or((80, 24));
         let size = (usize::from(columns), usize::from(rows.saturating_sub(1)));
         let lines = Page::new(snapshot, self.sort).lines(Some(size));
         let mut out = io::stdout().lock();
