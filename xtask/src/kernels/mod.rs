@@ -65,9 +65,6 @@ pub fn run(args: &Args) -> Result<()> {
     if guests.iter().any(|guest| guest.arch != Arch::host()) {
         needs.push(Need::Cross);
     }
-    if on_host {
-        needs.push(Need::Run);
-    }
     setup::ensure(&needs)?;
     let object = ebpf::build_object(false)?;
     let mut report = Report::default();
