@@ -1,5 +1,5 @@
-//! Enters: a command that prints lines. Leaves: each line with its time, and how it ended; one that is late is killed. It
-//! must never keep more of the output than its end.
+//! Enters: a command that prints lines. Leaves: each line with its time, and how it ended; one that falls silent is killed.
+//! It must never keep more of the output than its end.
 
 use std::{
     collections::VecDeque,
@@ -20,8 +20,17 @@ const TAIL_LINES: usize = 60;
 pub(super) enum Ended {
     /// By itself.
     Exited(ExitStatus),
-    /// Killed.
-    Late,
+    /// Killed, as it said nothing for so long.
+    Silent(Duration),
+    /// Killed, as it went on for so long.
+    Late(Duration),
+}
+
+/// How long a command may take: it may be slow on a busy machine, but not silent.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) silence: Duration,
+    pub(super) total: Duration,
 }
 
 /// What a command did.
@@ -50,7 +59,7 @@ impl Drop for Guard {
 /// Runs a command and hands out its lines, standard error's too, with the time since it began.
 pub(super) fn follow(
     command: &mut Command,
-    limit: Duration,
+    limits: Limits,
     mut on_line: impl FnMut(&str, Duration),
 ) -> Result<Outcome> {
     let begun = Instant::now();
@@ -66,8 +75,10 @@ pub(super) fn follow(
     }
     let mut tail = VecDeque::new();
     loop {
-        let Some(left) = limit.checked_sub(begun.elapsed()) else { return Ok(Outcome { ended: Ended::Late, tail }) };
-        match lines.recv_timeout(left) {
+        let Some(left) = limits.total.checked_sub(begun.elapsed()) else {
+            return Ok(Outcome { ended: Ended::Late(limits.total), tail });
+        };
+        match lines.recv_timeout(left.min(limits.silence)) {
             Ok(line) => {
                 on_line(&line, begun.elapsed());
                 tail.push_back(line);
@@ -75,7 +86,8 @@ pub(super) fn follow(
                     tail.pop_front();
                 }
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) if left <= limits.silence => {}
+            Err(RecvTimeoutError::Timeout) => return Ok(Outcome { ended: Ended::Silent(limits.silence), tail }),
             // Both ends are closed: it has ended, or is about to.
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -103,27 +115,34 @@ fn read(output: impl Read + Send + 'static, lines: Sender<String>) {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, limit_ms: u64) -> (Vec<String>, Outcome) {
+    fn shell(script: &str, silence_ms: u64, total_ms: u64) -> (Vec<String>, Outcome) {
+        let [silence, total] = [silence_ms, total_ms].map(Duration::from_millis);
         let mut lines = Vec::new();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let outcome = follow(&mut command, Duration::from_millis(limit_ms), |line, _| lines.push(line.to_owned()));
+        let outcome = follow(&mut command, Limits { silence, total }, |line, _| lines.push(line.to_owned()));
         (lines, outcome.unwrap())
     }
 
     #[test]
     fn lines_of_both_outputs_are_seen() {
-        let (mut lines, outcome) = shell("echo out; echo err >&2; exit 3", 10_000);
+        let (mut lines, outcome) = shell("echo out; echo err >&2; exit 3", 10_000, 10_000);
         lines.sort();
         assert_eq!(lines, ["err", "out"]);
         assert!(matches!(outcome.ended, Ended::Exited(status) if status.code() == Some(3)));
     }
 
     #[test]
+    fn one_that_never_ends_is_killed() {
+        let (lines, outcome) = shell("while sleep 0.02; do echo on; done", 10_000, 500);
+        assert!(matches!(outcome.ended, Ended::Late(_)) && lines.len() > 1, "{lines:?}");
+    }
+
+    #[test]
     fn one_that_hangs_is_killed_and_its_last_lines_stay() {
         let begun = Instant::now();
-        let (_, outcome) = shell("seq 100; exec sleep 60", 300);
-        assert!(matches!(outcome.ended, Ended::Late));
+        let (_, outcome) = shell("seq 100; exec sleep 60", 300, 60_000);
+        assert!(matches!(outcome.ended, Ended::Silent(_)));
         assert!(outcome.tail().starts_with("41\n") && outcome.tail().ends_with("\n100"), "{}", outcome.tail());
         assert!(begun.elapsed() < Duration::from_secs(30));
     }

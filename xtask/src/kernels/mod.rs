@@ -19,7 +19,7 @@ use clap::builder::PossibleValuesParser;
 pub use guest::{GUESTS, Guest};
 
 use crate::{ebpf, process, progress::Step, setup, setup::Need, workspace::Arch};
-use console::{Ended, follow};
+use console::{Ended, Limits, follow};
 use program::Program;
 use report::Report;
 use rows::{Row, Rows};
@@ -27,10 +27,8 @@ use rows::{Row, Rows};
 /// The host's own kernel, without QEMU.
 const HOST: &str = "host";
 
-/// A guest that is not done by then hangs. One takes 20 to 60 s on a machine with nothing else to do.
-const GUEST_LIMIT: Duration = Duration::from_secs(300);
-/// The same checks twice, without emulation: 15 s.
-const HOST_LIMIT: Duration = Duration::from_secs(120);
+/// Emulated on a busy machine, one load of the programs can take half a minute; a guest that says nothing for longer hangs.
+const LIMITS: Limits = Limits { silence: Duration::from_secs(180), total: Duration::from_secs(1_200) };
 
 /// Options of `test kernels`.
 #[derive(Debug, Default, clap::Args)]
@@ -73,14 +71,14 @@ pub fn run(args: &Args) -> Result<()> {
         let program = Program::build(guest.arch)?;
         let image = initramfs::write(guest, &program, &object)?;
         // With BTF and without.
-        report.add(check(guest.name, guest.command(&image)?, GUEST_LIMIT, 2)?);
+        report.add(check(guest.name, guest.command(&image)?, 2)?);
     }
     if on_host {
         let program = Program::build(Arch::host())?;
         for hide_btf in [false, true] {
             let mut command = Command::new(&program.file);
             command.args(hide_btf.then_some("--hide-btf")).arg(&object);
-            report.add(check(HOST, command, HOST_LIMIT, 1)?);
+            report.add(check(HOST, command, 1)?);
         }
     }
     if args.json {
@@ -95,13 +93,18 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs one kernel to its end and reads what it says of so many runs.
-fn check(name: &'static str, mut command: Command, limit: Duration, runs: usize) -> Result<Vec<Row>> {
+fn check(name: &'static str, mut command: Command, runs: usize) -> Result<Vec<Row>> {
     let step = Step::begin(format!("checks on {name}"));
     let mut rows = Rows::new(name);
-    let outcome = follow(&mut command, limit, |line, at| rows.read(line, at))?;
+    let outcome = follow(&mut command, LIMITS, |line, at| {
+        if let Some(check) = rows.read(line, at) {
+            step.note(check);
+        }
+    })?;
     let rows = rows.finish(runs, || {
         let how = match &outcome.ended {
-            Ended::Late => format!("killed, since it was not done after {} s", limit.as_secs()),
+            Ended::Silent(time) => format!("killed, as it said nothing for {} s", time.as_secs()),
+            Ended::Late(time) => format!("killed, as it was not done after {} s", time.as_secs()),
             Ended::Exited(status) => format!("ended too early ({status})"),
         };
         format!("{how}; its last lines:\n{}", outcome.tail())
@@ -110,6 +113,8 @@ fn check(name: &'static str, mut command: Command, limit: Duration, runs: usize)
         step.done();
     } else {
         step.failed();
+        // At once: the next kernel may take minutes.
+        eprint!("{}", report::failures(&rows));
     }
     Ok(rows)
 }

@@ -63,18 +63,23 @@ impl Report {
         let seconds = |value: f64| format!("{value:.1} s");
         table.add_row(line("boot", self.rows.iter().map(|row| seconds(row.boot_seconds))));
         table.add_row(line("checks", self.rows.iter().map(|row| seconds(row.seconds))));
-        let mut text = format!("{table}\n");
-        for row in &self.rows {
-            let name = format!("{}, {}", row.name, if row.btf { "BTF" } else { "no BTF" });
-            for check in row.checks.iter().filter(|check| !check.ok) {
-                let _ = writeln!(text, "FAILED  {name}: {}: {}", check.check, check.detail);
-            }
-            if let Some(trouble) = &row.trouble {
-                let _ = writeln!(text, "FAILED  {name}: {trouble}");
-            }
-        }
-        text
+        format!("{table}\n{}", failures(&self.rows))
     }
+}
+
+/// What went wrong, a paragraph each.
+pub(super) fn failures(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let name = format!("{}, {}", row.name, if row.btf { "BTF" } else { "no BTF" });
+        for check in row.checks.iter().filter(|check| !check.ok) {
+            let _ = writeln!(text, "FAILED  {name}: {}: {}", check.check, check.detail);
+        }
+        if let Some(trouble) = &row.trouble {
+            let _ = writeln!(text, "FAILED  {name}: {trouble}");
+        }
+    }
+    text
 }
 
 fn line(name: &str, cells: impl Iterator<Item = String>) -> Vec<Cell> {

@@ -60,8 +60,8 @@ impl Rows {
         Self { name, rows: Vec::new(), ended: 0, since: Duration::ZERO }
     }
 
-    /// Takes one line of the console.
-    pub(super) fn read(&mut self, line: &str, at: Duration) {
+    /// Takes one line of the console, and returns the name of the check if it was one's.
+    pub(super) fn read(&mut self, line: &str, at: Duration) -> Option<&str> {
         let seconds = at.saturating_sub(self.since).as_secs_f64();
         match serde_json::from_str(line) {
             Ok(Line::Machine { kernel, page_bytes, btf }) => {
@@ -81,8 +81,9 @@ impl Rows {
                 self.ended += usize::from(seen == Some(failed));
                 self.since = at;
             }
-            Err(_) => {}
+            Err(_) => return None,
         }
+        self.rows.last().and_then(|row| row.checks.last()).map(|check| check.check.as_str())
     }
 
     /// The rows, when the machine is gone. `trouble` says how it went; it stands in the last row unless as many runs as
