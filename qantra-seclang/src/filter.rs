@@ -9,6 +9,9 @@ use crate::{bytes::ByteSet, regex::Requirement};
 /// The number of one requirement; `None`: no test spares the operator.
 pub(crate) type Slot = Option<u16>;
 
+/// How much of a literal the automaton looks for.
+const LITERAL_MAX: usize = 8;
+
 /// Collects requirements while rules are compiled.
 #[derive(Debug, Default)]
 pub(crate) struct FilterBuilder {
@@ -19,24 +22,29 @@ pub(crate) struct FilterBuilder {
 
 impl FilterBuilder {
     /// The slot of a requirement, shared by all who ask for the same.
-    pub(crate) fn slot(&mut self, requirement: Requirement) -> Slot {
+    pub(crate) fn slot(&mut self, requirement: &Requirement) -> Slot {
         if matches!(requirement, Requirement::Nothing) {
             return None;
         }
-        if let Some(slot) = self.known.get(&requirement) {
+        if let Some(slot) = self.known.get(requirement) {
             return Some(*slot);
         }
         let slot = u16::try_from(self.known.len()).ok()?;
-        match &requirement {
+        match requirement {
             Requirement::Literals(literals) => {
                 for literal in literals {
-                    self.literals.entry(literal.to_ascii_lowercase()).or_default().push(slot);
+                    // A beginning is needed as much as the whole, and many strings share theirs.
+                    let begin = &literal[..literal.len().min(LITERAL_MAX)];
+                    let slots = self.literals.entry(begin.to_ascii_lowercase()).or_default();
+                    if slots.last() != Some(&slot) {
+                        slots.push(slot);
+                    }
                 }
             }
             Requirement::Bytes(set) => self.bytes.push((*set, slot)),
             Requirement::Nothing => {}
         }
-        self.known.insert(requirement, slot);
+        self.known.insert(requirement.clone(), slot);
         Some(slot)
     }
 
@@ -134,11 +142,11 @@ mod tests {
     fn one_pass_tells_which_requirements_are_met() {
         let mut builder = FilterBuilder::default();
         let literals = |texts: &[&str]| Requirement::Literals(texts.iter().map(|t| t.as_bytes().to_vec()).collect());
-        let union = builder.slot(literals(&["union", "select"])).expect("slot");
-        let ion = builder.slot(literals(&["ion"])).expect("slot");
-        let signs = builder.slot(Requirement::Bytes(ByteSet::of(b";|"))).expect("slot");
-        assert_eq!(builder.slot(literals(&["ion"])), Some(ion));
-        assert_eq!(builder.slot(Requirement::Nothing), None);
+        let union = builder.slot(&literals(&["union", "select"])).expect("slot");
+        let ion = builder.slot(&literals(&["ion"])).expect("slot");
+        let signs = builder.slot(&Requirement::Bytes(ByteSet::of(b";|"))).expect("slot");
+        assert_eq!(builder.slot(&literals(&["ion"])), Some(ion));
+        assert_eq!(builder.slot(&Requirement::Nothing), None);
         let filter = builder.build().expect("builds");
         let met = |text: &[u8]| {
             let mut bits = vec![0; filter.words];

@@ -147,6 +147,21 @@ pub(crate) struct Meta {
     pub(crate) sanitise: bool,
 }
 
+/// Groups that rules look at through one chain: whether any value of them holds what a rule needs is one bit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Bundle {
+    pub(crate) groups: Box<[Variable]>,
+    pub(crate) chain: ChainId,
+}
+
+/// A place in a phase's list. Small, so that rules that cannot match cost one look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) first: u32,
+    /// The bundle and the slot without whose bit the rule cannot match.
+    pub(crate) test: Option<(u16, u16)>,
+}
+
 /// One link of a chain; most chains have one.
 #[derive(Debug)]
 pub(crate) struct Rule {

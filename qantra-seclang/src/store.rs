@@ -5,7 +5,8 @@
 use crate::{
     bytes::ByteSet,
     chain::{ChainId, Chains},
-    filter::Filter,
+    filter::{Filter, has_bit},
+    rule::Bundle,
     variable::Variable,
 };
 
@@ -62,13 +63,17 @@ pub(crate) struct Store {
     bits: Vec<u64>,
     /// For each group and chain: where the joined bits of its values are, or unknown.
     group_bits: Vec<u32>,
+    /// For each bundle: where the joined bits of its groups are, or unknown.
+    bundle_bits: Vec<u32>,
+    /// A group changed since bundles were joined.
+    bundles_stale: bool,
     chains: usize,
     spare: Vec<u8>,
 }
 
 impl Store {
     /// Forgets the last transaction and keeps its memory.
-    pub(crate) fn reset(&mut self, chains: usize) {
+    pub(crate) fn reset(&mut self, chains: usize, bundles: usize) {
         self.arena.clear();
         self.groups.resize_with(Variable::COUNT, Vec::new);
         self.groups.iter_mut().for_each(Vec::clear);
@@ -77,6 +82,9 @@ impl Store {
         self.bits.clear();
         self.group_bits.clear();
         self.group_bits.resize(Variable::COUNT * chains, UNKNOWN);
+        self.bundle_bits.clear();
+        self.bundle_bits.resize(bundles, UNKNOWN);
+        self.bundles_stale = false;
         self.chains = chains;
     }
 
@@ -136,6 +144,7 @@ impl Store {
 
     /// What was joined from a group's values holds no more.
     fn stale(&mut self, variable: Variable) {
+        self.bundles_stale = true;
         let begin = variable.index() * self.chains;
         for slot in &mut self.group_bits[begin..begin + self.chains] {
             *slot = UNKNOWN;
@@ -240,13 +249,23 @@ impl Store {
         variable: Variable,
         chain: ChainId,
     ) -> &[u64] {
+        let begin = self.group_bits_at(filter, chains, variable, chain);
+        &self.bits[begin..begin + filter.words]
+    }
+
+    fn group_bits_at(&mut self, filter: &Filter, chains: &Chains, variable: Variable, chain: ChainId) -> usize {
         let place = variable.index() * self.chains + chain.index();
         if self.group_bits[place] == UNKNOWN {
             let begin = self.bits.len();
             self.bits.resize(begin + filter.words, 0);
+            let mut before = UNKNOWN;
             for at in 0..self.groups[variable.index()].len() {
                 let base = self.groups[variable.index()][at].node;
                 let node = self.transformed(chains, base, chain);
+                if node == before {
+                    continue;
+                }
+                before = node;
                 let from = self.bits_at(filter, node);
                 for word in 0..filter.words {
                     self.bits[begin + word] |= self.bits[from + word];
@@ -254,7 +273,42 @@ impl Store {
             }
             self.group_bits[place] = u32::try_from(begin).unwrap_or(UNKNOWN);
         }
-        let begin = self.group_bits[place] as usize;
-        &self.bits[begin..begin + filter.words]
+        self.group_bits[place] as usize
+    }
+
+    /// Whether any value of a bundle's groups holds what a slot stands for.
+    pub(crate) fn bundle_has(
+        &mut self,
+        filter: &Filter,
+        chains: &Chains,
+        bundles: &[Bundle],
+        at: u16,
+        slot: u16,
+    ) -> bool {
+        if self.bundles_stale {
+            self.bundle_bits.fill(UNKNOWN);
+            self.bundles_stale = false;
+        }
+        let at = usize::from(at);
+        if self.bundle_bits[at] == UNKNOWN {
+            self.join_bundle(filter, chains, &bundles[at], at);
+        }
+        let begin = self.bundle_bits[at] as usize;
+        has_bit(&self.bits[begin..begin + filter.words], slot)
+    }
+
+    fn join_bundle(&mut self, filter: &Filter, chains: &Chains, bundle: &Bundle, at: usize) {
+        let begin = self.bits.len();
+        self.bits.resize(begin + filter.words, 0);
+        for group in &bundle.groups {
+            if self.groups[group.index()].is_empty() {
+                continue;
+            }
+            let from = self.group_bits_at(filter, chains, *group, bundle.chain);
+            for word in 0..filter.words {
+                self.bits[begin + word] |= self.bits[from + word];
+            }
+        }
+        self.bundle_bits[at] = u32::try_from(begin).unwrap_or(UNKNOWN);
     }
 }

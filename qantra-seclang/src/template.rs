@@ -77,6 +77,11 @@ impl Template {
         Ok(Self { parts: parts.into() })
     }
 
+    /// Text that is taken as it is.
+    pub(crate) fn text(text: &str) -> Self {
+        Self { parts: [Part::Text(text.as_bytes().into())].into() }
+    }
+
     /// Text without macros.
     pub(crate) fn constant(&self) -> Option<&[u8]> {
         match &*self.parts {

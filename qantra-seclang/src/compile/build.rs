@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::{Options, RuleBits, RuleSet, change::is_in};
+use super::{
+    Options, RuleBits, RuleSet,
+    change::is_in,
+    fold::{Folded, fold},
+};
 use crate::{
     body::Processor,
     chain::Chains,
@@ -14,16 +18,15 @@ use crate::{
     parse::{
         Actions, Ctl, CtlScope, Disruptive, Entry, Link, Parsed, RuleAst, Selector, SetVar, SetVarValue, TargetAst,
     },
-    regex::Pattern,
-    rule::{Assign, Control, Disruption, Effects, Exception, Meta, Name, Rule, Select, Target, Value},
+    regex::{Pattern, Requirement},
+    rule::{Assign, Bundle, Control, Disruption, Effects, Exception, Meta, Name, Rule, Select, Step, Target, Value},
     settings::EngineMode,
     source::FileProvider,
     template::{Template, TxNames},
-    variable::Variable,
+    variable::{Kind, Variable},
 };
 
 pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options) -> Result<RuleSet, LoadError> {
-    let _ = options;
     let chains = Chains::new(parsed.unicode_map.clone());
     let mut builder = Builder {
         files,
@@ -31,7 +34,7 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         names: TxNames::default(),
         chains,
         filter: FilterBuilder::default(),
-        patterns: HashMap::new(),
+        pattern_bytes: 0,
         rules: Vec::new(),
         firsts: Vec::new(),
         scopes: Vec::new(),
@@ -67,11 +70,21 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         rule.skip_to = Some(index(places[usize::from(rule.phase)]));
     }
     let sets = builder.sets(&parsed.entries);
+    let mut folded = fold(&mut builder.rules, &mut phases, &sets, &builder.names, options.keep_constant_rules);
+    if options.keep_constant_rules {
+        folded.gone.clear();
+        folded.constants.clear();
+    }
+    builder.drop_rules(&folded.gone);
+    builder.compile_patterns(&folded)?;
+    builder.assign_slots();
     let filter = builder.filter.build().map_err(|why| LoadError {
         position: Position { file: "all rules".into(), line: 0 },
         reason: Reason::Pattern { pattern: "the literals of all rules".to_owned(), why },
     })?;
-    let pattern_bytes = builder.patterns.values().map(|pattern| pattern.bytes()).sum::<usize>()
+    let mut bundles = Vec::new();
+    let steps = phases.each_ref().map(|list| steps(list, &builder.rules, &mut bundles));
+    let pattern_bytes = builder.pattern_bytes
         + builder
             .rules
             .iter()
@@ -82,20 +95,79 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         settings: parsed.settings,
         rules: builder.rules,
         phases,
+        steps,
+        bundles,
         chains: builder.chains,
         filter,
         names: builder.names,
         sets,
-        constants: Vec::new(),
+        constants: folded.constants,
         looks_at_files: false,
         signatures: parsed.signatures,
         warnings: builder.warnings,
         count,
-        folded: 0,
+        folded: folded.gone.len(),
         pattern_bytes,
     };
     set.looks_at_files = set.looks_at(Variable::FilesTmpContent);
     Ok(set)
+}
+
+/// A phase's list with the test that spares most rules.
+fn steps(list: &[u32], rules: &[Rule], bundles: &mut Vec<Bundle>) -> Vec<Step> {
+    let step = |first: &u32| {
+        let test = rules.get(*first as usize).and_then(|rule| {
+            let bundle = bundle(rule)?;
+            let at = bundles.iter().position(|known| *known == bundle).unwrap_or_else(|| {
+                bundles.push(bundle);
+                bundles.len() - 1
+            });
+            Some((u16::try_from(at).ok()?, rule.slot?))
+        });
+        Step { first: *first, test }
+    };
+    list.iter().map(step).collect()
+}
+
+/// The groups of a rule, when one test can speak for all of them.
+fn bundle(rule: &Rule) -> Option<Bundle> {
+    if rule.slot.is_none() || rule.negated || !rule.prefixes.is_empty() || rule.targets.is_empty() {
+        return None;
+    }
+    let mut groups = Vec::new();
+    for target in &rule.targets {
+        if target.count || target.variable.kind() == Kind::Dynamic {
+            return None;
+        }
+        groups.extend(crate::transaction::groups_of(target.variable).into_iter().flatten());
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    Some(Bundle { groups: groups.into(), chain: rule.chain })
+}
+
+/// Compiles patterns in the order they are given, shared out between threads.
+fn compile_all(texts: &[&str], backtrack_limit: usize) -> Vec<Result<(Arc<Pattern>, Requirement), Reason>> {
+    const THREADS_MAX: usize = 8;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let compile = |text: &str| {
+        let (pattern, requirement) = Pattern::with_requirement(text, false, backtrack_limit)?;
+        Ok((Arc::new(pattern), requirement))
+    };
+    std::thread::scope(|scope| {
+        // Each thread takes every nth, since neighbours are alike in size.
+        let workers: Vec<_> = (0..threads)
+            .map(|first| {
+                scope.spawn(move || {
+                    texts.iter().skip(first).step_by(threads).map(|text| compile(text)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let mut shares: Vec<_> =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_default().into_iter()).collect();
+        let lost = || Err(Reason::Syntax("a thread that compiled patterns ended early"));
+        (0..texts.len()).map(|at| shares[at % threads].next().unwrap_or_else(lost)).collect()
+    })
 }
 
 fn index(at: usize) -> u32 {
@@ -121,7 +193,7 @@ struct Builder<'a> {
     names: TxNames,
     chains: Chains,
     filter: FilterBuilder,
-    patterns: HashMap<String, Arc<Pattern>>,
+    pattern_bytes: usize,
     rules: Vec<Rule>,
     /// The number of the first link of every rule, in order of entries.
     firsts: Vec<u32>,
@@ -144,6 +216,65 @@ impl Builder<'_> {
         Ok(first)
     }
 
+    /// Frees what rules that never run hold.
+    fn drop_rules(&mut self, gone: &[u32]) {
+        for first in gone {
+            let mut next = Some(*first);
+            while let Some(rule) = next.and_then(|at| self.rules.get_mut(at as usize)) {
+                rule.operator = Operator::Never;
+                rule.targets = Box::default();
+                rule.effects = Effects::default();
+                next = rule.next;
+            }
+        }
+    }
+
+    /// Compiles the patterns of the rules that are left, each once, on every core.
+    fn compile_patterns(&mut self, folded: &Folded) -> Result<(), LoadError> {
+        let known: HashMap<u32, &[u8]> =
+            folded.patterns.iter().map(|(number, text)| (*number, text.as_slice())).collect();
+        let mut wanted: Vec<(usize, String)> = Vec::new();
+        for (number, rule) in self.rules.iter().enumerate() {
+            let Operator::RxTemplate(template) = &rule.operator else { continue };
+            let Some(text) = template.constant().or_else(|| known.get(&index(number)).copied()) else {
+                let why = "what it stands for depends on the request; use @streq, @contains or @within";
+                let reason = Reason::Unsupported { kind: "operator", name: "@rx with a macro".to_owned(), why };
+                return Err(LoadError { position: rule.meta.position.clone(), reason });
+            };
+            wanted.push((number, String::from_utf8_lossy(text).into_owned()));
+        }
+        let mut texts: Vec<&str> = wanted.iter().map(|(_, text)| text.as_str()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        let compiled = compile_all(&texts, self.backtrack_limit);
+        for (number, text) in &wanted {
+            let Ok(at) = texts.binary_search(&text.as_str()) else { continue };
+            let rule = &mut self.rules[*number];
+            match &compiled[at] {
+                Ok((pattern, requirement)) => {
+                    rule.operator = Operator::Rx(pattern.clone());
+                    if !rule.negated {
+                        rule.slot = self.filter.slot(requirement);
+                    }
+                }
+                Err(reason) => {
+                    return Err(LoadError { position: rule.meta.position.clone(), reason: reason.clone() });
+                }
+            }
+        }
+        self.pattern_bytes = compiled.iter().flatten().map(|(pattern, _)| pattern.bytes()).sum();
+        Ok(())
+    }
+
+    /// Gives every operator that is left the number of what it needs.
+    fn assign_slots(&mut self) {
+        for rule in self.rules.iter_mut().filter(|rule| !rule.negated && rule.slot.is_none()) {
+            if let requirement @ (Requirement::Literals(_) | Requirement::Bytes(_)) = rule.operator.requirement() {
+                rule.slot = self.filter.slot(&requirement);
+            }
+        }
+    }
+
     fn link(&mut self, rule: &RuleAst, link: &Link) -> Result<Rule, Reason> {
         let actions = &link.actions;
         let operator = self.operator(link)?;
@@ -156,7 +287,6 @@ impl Builder<'_> {
                 prefixes.push(self.chains.intern(&actions.transforms[..length]).ok_or_else(too_many)?);
             }
         }
-        let slot = if negated { None } else { self.filter.slot(operator.requirement()) };
         Ok(Rule {
             id: rule.id(),
             phase: rule.phase(),
@@ -166,7 +296,7 @@ impl Builder<'_> {
             negated,
             chain,
             prefixes: prefixes.into(),
-            slot,
+            slot: None,
             capture: actions.capture,
             effects: self.effects(actions)?,
             disruption: self.disruption(actions)?,
@@ -180,22 +310,8 @@ impl Builder<'_> {
     fn operator(&mut self, link: &Link) -> Result<Operator, Reason> {
         let Some(ast) = &link.operator else { return Ok(Operator::Always) };
         let limit = self.backtrack_limit;
-        let patterns = &mut self.patterns;
-        let mut pattern = |text: &str| {
-            if let Some(known) = patterns.get(text) {
-                return Ok(known.clone());
-            }
-            let compiled = Arc::new(Pattern::compile(text, false, limit)?);
-            patterns.insert(text.to_owned(), compiled.clone());
-            Ok(compiled)
-        };
-        let mut context = OperatorContext {
-            files: self.files,
-            file: &link.file,
-            names: &mut self.names,
-            backtrack_limit: limit,
-            pattern: &mut pattern,
-        };
+        let mut context =
+            OperatorContext { files: self.files, file: &link.file, names: &mut self.names, backtrack_limit: limit };
         let operator = Operator::compile(ast, &mut context)?;
         if matches!(operator, Operator::Geo | Operator::BlockList(_)) {
             let said = format!("@{} matches only when the host looks it up", ast.name);

@@ -3,6 +3,7 @@
 
 mod build;
 mod change;
+mod fold;
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::{
     error::{LoadError, Position},
     filter::Filter,
     parse,
-    rule::Rule,
+    rule::{Bundle, Rule, Step},
     settings::Settings,
     source::FileProvider,
     template::TxNames,
@@ -28,6 +29,9 @@ pub struct RuleSet {
     pub(crate) rules: Vec<Rule>,
     /// For phases 1 to 5: the first links, in order. Nothing is at 0.
     pub(crate) phases: [Vec<u32>; 6],
+    /// The same lists, with the test that spares most rules.
+    pub(crate) steps: [Vec<Step>; 6],
+    pub(crate) bundles: Vec<Bundle>,
     pub(crate) chains: Chains,
     pub(crate) filter: Filter,
     pub(crate) names: TxNames,

@@ -71,6 +71,8 @@ pub(crate) enum Operator {
     Always,
     Never,
     Rx(Arc<Pattern>),
+    /// A pattern that is not compiled yet: it is not known what its macros stand for, or whether its rule ever runs.
+    RxTemplate(Template),
     Pm(PmSet),
     Text(TextTest, Template),
     Number(Comparison, Template),
@@ -95,7 +97,6 @@ pub(crate) struct OperatorContext<'a> {
     pub(crate) file: &'a str,
     pub(crate) names: &'a mut TxNames,
     pub(crate) backtrack_limit: usize,
-    pub(crate) pattern: &'a mut dyn FnMut(&str) -> Result<Arc<Pattern>, Reason>,
 }
 
 impl Operator {
@@ -113,10 +114,11 @@ impl Operator {
         match ast.name.to_ascii_lowercase().as_str() {
             "rx" | "rxglobal" => {
                 if argument.contains("%{") {
-                    let why = "patterns are compiled when rules are loaded; use @streq, @contains or @within";
-                    return Err(Reason::Unsupported { kind: "macro in", name: cut(argument), why });
+                    return Ok(Self::RxTemplate(Template::parse(argument, context.names)?));
                 }
-                Ok(Self::Rx((context.pattern)(argument)?))
+                // A pattern of a rule that never runs is checked, and not compiled.
+                Pattern::check(argument)?;
+                Ok(Self::RxTemplate(Template::text(argument)))
             }
             "pm" => Ok(Self::Pm(PmSet::words(argument)?)),
             "pmf" | "pmfromfile" => Ok(Self::Pm(PmSet::lines(&read_all(argument, context)?)?)),
@@ -152,11 +154,10 @@ impl Operator {
         }
     }
 
-    /// What a value must contain to match.
-    pub(crate) fn requirement(&self) -> Requirement {
+    /// What a value must contain to match. Patterns tell it when they are compiled; word lists give theirs away.
+    pub(crate) fn requirement(&mut self) -> Requirement {
         match self {
-            Self::Rx(pattern) | Self::Checked(_, pattern) => pattern.requirement.clone(),
-            Self::Pm(set) => Requirement::Literals(set.literals.clone()),
+            Self::Pm(set) => Requirement::Literals(std::mem::take(&mut set.literals)),
             Self::Text(
                 TextTest::BeginsWith
                 | TextTest::Contains
@@ -192,7 +193,7 @@ impl Operator {
         let yes = |matches: bool| Some(matches.then(|| Captures::whole(0, value.len())));
         match self {
             Self::Always => yes(true),
-            Self::Never | Self::Geo | Self::BlockList(_) => yes(false),
+            Self::Never | Self::RxTemplate(_) | Self::Geo | Self::BlockList(_) => yes(false),
             Self::Rx(pattern) if capture => pattern.captures(value),
             Self::Rx(pattern) => pattern.is_match(value).map(|found| found.then_some(Captures::whole(0, value.len()))),
             Self::Pm(set) => Some(set.find(value)),

@@ -7,16 +7,17 @@ use crate::{parse::OperatorAst, regex::Pattern, source::MemoryFiles, template::T
 
 fn compile(text: &str) -> Result<Operator, String> {
     let files = MemoryFiles::new().with("words.data", "# c\nfoo bar\n\nbaz\n").with("nets.data", "10.0.0.0/8 # c\n");
-    let mut pattern = |text: &str| Pattern::compile(text, false, 1000).map(Arc::new);
     let mut names = TxNames::default();
-    let mut context = OperatorContext {
-        files: &files,
-        file: "rules.conf",
-        names: &mut names,
-        backtrack_limit: 1000,
-        pattern: &mut pattern,
-    };
-    Operator::compile(&OperatorAst::parse(text), &mut context).map_err(|reason| reason.to_string())
+    let mut context = OperatorContext { files: &files, file: "rules.conf", names: &mut names, backtrack_limit: 1000 };
+    let compiled = Operator::compile(&OperatorAst::parse(text), &mut context).map_err(|reason| reason.to_string())?;
+    // The loader compiles patterns when it knows which rules run.
+    Ok(match &compiled {
+        Operator::RxTemplate(template) => {
+            let text = String::from_utf8_lossy(template.constant().expect("no macros")).into_owned();
+            Operator::Rx(Arc::new(Pattern::compile(&text, false, 1000).expect("compiles")))
+        }
+        _ => compiled,
+    })
 }
 
 #[track_caller]

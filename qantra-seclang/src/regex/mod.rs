@@ -56,7 +56,6 @@ enum Engine {
 pub(crate) struct Pattern {
     engine: Engine,
     text: Arc<str>,
-    pub(crate) requirement: Requirement,
 }
 
 impl std::fmt::Debug for Pattern {
@@ -66,20 +65,21 @@ impl std::fmt::Debug for Pattern {
 }
 
 impl Pattern {
-    /// Compiles a pattern with ModSecurity's flags: `.` takes line ends, `^` and `$` stand at each line.
+    /// Compiles a pattern with ModSecurity's flags: `.` takes line ends.
     pub(crate) fn compile(pattern: &str, caseless: bool, backtrack_limit: usize) -> Result<Self, Reason> {
+        Self::with_requirement(pattern, caseless, backtrack_limit).map(|(pattern, _)| pattern)
+    }
+
+    /// Compiles a pattern, and tells what its matches contain.
+    pub(crate) fn with_requirement(
+        pattern: &str,
+        caseless: bool,
+        backtrack_limit: usize,
+    ) -> Result<(Self, Requirement), Reason> {
         let failed = |why: String| Reason::Pattern { pattern: cut(pattern), why };
-        let linear = translate(pattern, Target::Linear).map_err(failed)?;
-        let flags = syntax::Config::new()
-            .unicode(false)
-            .utf8(false)
-            .dot_matches_new_line(true)
-            .multi_line(false)
-            .case_insensitive(caseless)
-            .nest_limit(250);
-        let hir = syntax::parse_with(&linear.text, &flags).map_err(|error| failed(one_line(&error.to_string())))?;
+        let (hir, needs_backtracking) = parse(pattern, caseless)?;
         let requirement = literal::requirement(&hir);
-        let engine = if linear.needs_backtracking {
+        let engine = if needs_backtracking {
             let text = translate(pattern, Target::Backtracking).map_err(failed)?.text;
             let flags = if caseless { "(?si)" } else { "(?s)" };
             let built = fancy_regex::RegexBuilder::new(&format!("{flags}{text}"))
@@ -96,7 +96,12 @@ impl Pattern {
             let built = meta::Builder::new().configure(config).build_from_hir(&hir);
             Engine::Linear(built.map_err(|error| failed(one_line(&error.to_string())))?)
         };
-        Ok(Self { engine, text: pattern.into(), requirement })
+        Ok((Self { engine, text: pattern.into() }, requirement))
+    }
+
+    /// Whether a pattern can be compiled, without doing it.
+    pub(crate) fn check(pattern: &str) -> Result<(), Reason> {
+        parse(pattern, false).map(|_| ())
     }
 
     /// Whether the pattern is found; `None` when a limit ended the search.
@@ -144,6 +149,20 @@ impl Pattern {
             Engine::Backtracking(_) => self.text.len() * 64,
         }
     }
+}
+
+/// The syntax tree of a pattern, loosened where the linear engine cannot follow, and whether it was.
+fn parse(pattern: &str, caseless: bool) -> Result<(regex_syntax::hir::Hir, bool), Reason> {
+    let failed = |why: String| Reason::Pattern { pattern: cut(pattern), why };
+    let linear = translate(pattern, Target::Linear).map_err(failed)?;
+    let flags = syntax::Config::new()
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .case_insensitive(caseless)
+        .nest_limit(250);
+    let hir = syntax::parse_with(&linear.text, &flags).map_err(|error| failed(one_line(&error.to_string())))?;
+    Ok((hir, linear.needs_backtracking))
 }
 
 /// Each byte as one character: the backtracking engine works on text.

@@ -28,10 +28,17 @@ enum Next {
 
 impl Transaction<'_, '_> {
     pub(super) fn evaluate(&mut self, phase: u8, host: &mut Host<'_>) {
-        let list = &self.rules.phases[usize::from(phase)];
+        let rules = self.rules;
+        let list = &rules.steps[usize::from(phase)];
         let mut at = 0_usize;
-        while let Some(rule) = list.get(at) {
-            match self.run_rule(*rule, host) {
+        while let Some(step) = list.get(at) {
+            if let Some((bundle, slot)) = step.test
+                && !self.s.store.bundle_has(&rules.filter, &rules.chains, &rules.bundles, bundle, slot)
+            {
+                at += 1;
+                continue;
+            }
+            match self.run_rule(step.first, host) {
                 Next::Rule => at += 1,
                 Next::Skip(count) => at += 1 + count as usize,
                 Next::Jump(to) => at = (to as usize).max(at + 1),

@@ -94,7 +94,7 @@ impl Scratch {
                 *body = Vec::new();
             }
         }
-        self.store.reset(rules.chains.len());
+        self.store.reset(rules.chains.len(), rules.bundles.len());
         self.tx.clear();
         self.tx.resize(rules.names.names.len(), TxValue::Unset);
         for (slot, constant) in &rules.constants {

@@ -2,6 +2,7 @@
 //! over time. Benches measure peers in the same run, interleaved: ratios count, since machines are shared and noisy.
 //! It must never print a number that was not measured in this run.
 
+mod inspect;
 mod model;
 mod proxy;
 mod report;
@@ -27,6 +28,8 @@ pub struct Args {
 enum Name {
     /// Requests per second and latency: bare nginx, bare Pingora, Qantra.
     Proxy,
+    /// Time per request of the rules (OWASP CRS): qantra-seclang, libmodsecurity 3, zentinel-modsec.
+    Inspect,
     /// Time per request of features and models.
     Model,
     /// Time per packet, floods and large block lists: the kernel half beside xdp-filter and nftables. Needs root.
@@ -40,6 +43,7 @@ enum Name {
 pub fn run(args: &Args) -> Result<()> {
     let report = match args.name {
         Name::Proxy => proxy::run()?,
+        Name::Inspect => inspect::run()?,
         Name::Model => model::run()?,
         Name::Xdp => xdp::run()?,
     };
