@@ -1,12 +1,12 @@
 //! Enters: nothing. Leaves: what it costs to read a list of a million prefixes and to put it together, as one JSON object:
 //! `parse_seconds` (from the bytes of a netset to sorted sets), `merge_seconds` (to what both directions are handed),
-//! `entries`, `ranges`, `resident_bytes` at the end.
+//! `entries`, `ranges`, `resident_bytes` at the end; and `lookup_ns`, what the proxy's question about a random client costs.
 //!
 //! `cargo run --release --example feed_refresh_cost [-- ENTRIES]`
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::IpAddr};
 
 use anyhow::Context as _;
 use qantra_user::{
@@ -18,6 +18,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 /// As many as the largest lists together have.
 const ENTRIES: usize = 1_000_000;
+/// Clients that are looked up.
+const LOOKUPS: usize = 1_000_000;
 /// Like such lists: addresses, some prefixes, a few per cent IPv6; not sorted.
 const LENGTHS: [u32; 8] = [32, 32, 32, 32, 32, 32, 24, 28];
 
@@ -70,12 +72,21 @@ fn main() -> anyhow::Result<()> {
     let merge_seconds = seconds(start_ns);
     let ranges = combined.inbound.v4.len() + combined.inbound.v6.len();
     drop(text);
+    let clients: Vec<IpAddr> = {
+        let mut random = StdRng::seed_from_u64(7);
+        (0..LOOKUPS).map(|_| IpAddr::from(random.random::<u32>().to_be_bytes())).collect()
+    };
+    let start_ns = boot_ns();
+    let listed = clients.iter().filter(|client| combined.inbound.contains(**client)).count();
+    let lookup_ns = seconds(start_ns) * 1e9 / LOOKUPS as f64;
     let result = serde_json::json!({
         "parse_seconds": parse_seconds,
         "merge_seconds": merge_seconds,
         "entries": list.report.entries,
         "ranges": ranges,
         "resident_bytes": resident_bytes(),
+        "lookup_ns": lookup_ns,
+        "lookups_listed": listed,
     });
     println!("{result}");
     Ok(())

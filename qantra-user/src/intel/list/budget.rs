@@ -152,7 +152,8 @@ fn join(parts: &[Part<'_>], more: &[Part<'_>]) -> Combined {
     let all = || parts.iter().chain(more);
     let inbound = union(all().filter(|part| part.inbound).map(|part| part.ranges));
     let outbound = union(all().filter(|part| part.outbound).map(|part| part.ranges));
-    let bytes = kernel_bytes(&inbound) + kernel_bytes(&outbound);
+    // The kernel holds the same list once.
+    let bytes = kernel_bytes(&inbound) + if outbound == inbound { 0 } else { kernel_bytes(&outbound) };
     Combined { inbound, outbound, bytes, is_shed: false }
 }
 
@@ -212,6 +213,8 @@ mod tests {
             Part { confidence: 1, inbound: false, outbound: true, ranges: &b },
         ];
         let combined = combine(&parts, u64::MAX);
+        assert_eq!(combined.bytes, 2 * V4_FIXED_BYTES + 3 * V4_ADDRESS_BYTES);
         assert_eq!((combined.inbound.v4, combined.outbound.v4), (vec![(1, 1)], vec![(1, 1), (9, 9)]));
+        assert_eq!(combine(&parts[..1], u64::MAX).bytes, V4_FIXED_BYTES + V4_ADDRESS_BYTES, "the same list for both");
     }
 }
