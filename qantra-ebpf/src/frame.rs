@@ -36,15 +36,14 @@ pub(crate) trait Frame {
     type Context: aya_ebpf::EbpfContext;
 }
 
-/// How much of a frame is captured; never 0, which the helpers refuse. Hidden from the compiler, or it would move the
-/// check to where the verifier does not see it.
+/// How much of a frame is captured; never 0, which the helpers refuse. Kernels before 6.8 do not learn from "not 0" that a
+/// number is at least 1, but from adding 1 they do: so it is the last byte's offset that is cut. Of an empty frame it is
+/// huge, and the helper fails.
 #[inline(always)]
-fn capture_bytes(bytes: u64) -> Option<u32> {
-    let bytes = opaque(bytes);
-    if bytes == 0 {
-        return None;
-    }
-    Some(if bytes > CAPTURE_BYTES as u64 { CAPTURE_BYTES as u32 } else { bytes as u32 })
+fn capture_bytes(bytes: u64) -> u32 {
+    const LAST: u64 = CAPTURE_BYTES as u64 - 1;
+    let last = opaque(bytes.wrapping_sub(1));
+    if last > LAST { CAPTURE_BYTES as u32 } else { last as u32 + 1 }
 }
 
 /// Hides where a number came from. From `data_end - data` the compiler would conclude that a later check against
@@ -136,7 +135,7 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn capture(&self, to: &mut [u8; CAPTURE_BYTES]) -> u32 {
-        let Some(bytes) = capture_bytes(self.bytes) else { return 0 };
+        let bytes = capture_bytes(self.bytes);
         // SAFETY: the context is the hook's own, and there is room for so many bytes.
         let failed = unsafe { bpf_xdp_load_bytes(self.context.ctx, 0, to.as_mut_ptr().cast(), bytes) };
         if failed == 0 { bytes } else { 0 }
@@ -220,7 +219,7 @@ impl Frame for TcFrame {
 
     #[inline(always)]
     fn capture(&self, to: &mut [u8; CAPTURE_BYTES]) -> u32 {
-        let Some(bytes) = capture_bytes(self.bytes) else { return 0 };
+        let bytes = capture_bytes(self.bytes);
         // SAFETY: as above, and there is room for so many bytes.
         let failed = unsafe { bpf_skb_load_bytes(self.context.skb.skb.cast(), 0, to.as_mut_ptr().cast(), bytes) };
         if failed == 0 { bytes } else { 0 }
