@@ -1,14 +1,21 @@
 //! The whole daemon on a real interface, killed and started again under traffic without a pause: bans go on, the next
 //! start adopts them, and not one packet of a banned source passes.
 
-use std::time::Duration;
+use std::{
+    fs,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use qantra_tests::{
     edge::{BOX, CLIENT, Edge},
     flood::Flood,
     netns::join,
 };
+
+/// How long the daemon may take to follow.
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_killed_daemon_lets_no_banned_packet_through_and_the_next_adopts() -> Result<()> {
@@ -84,6 +91,80 @@ fn interfaces_that_come_go_or_are_renamed_are_followed() -> Result<()> {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
     assert!(!metrics.contains(r#"hook="none""#), "{metrics}");
+    daemon.stop()
+}
+
+#[test]
+fn an_interface_moves_between_a_program_and_nftables_without_a_gap() -> Result<()> {
+    let edge = Edge::new()?;
+    let automatic = fs::read_to_string(edge.config())?;
+    let by_nftables = automatic.replace("role = \"wan\"", "role = \"wan\"\nhook = \"nftables\"");
+    fs::write(edge.config(), &by_nftables)?;
+    let mut daemon = edge.start()?;
+    assert_eq!(edge.hook()?, "nftables");
+    let flood = Flood::start(&edge.client, &edge.gateway, BOX)?;
+    let (_, came) = flood.during(Duration::from_millis(300));
+    assert!(came > 100, "only {came} came through before any ban");
+    let banned = edge.ask(&["decisions", "add", "--ip", CLIENT, "--duration", "1h", "--reason", "test"])?;
+    assert!(banned.status.success(), "{}", String::from_utf8_lossy(&banned.stderr));
+    let _settled = flood.during(Duration::from_millis(50));
+    let passed = flood.received();
+    let order = [
+        (&by_nftables, "nftables"),
+        (&automatic, "native_frags"),
+        (&by_nftables, "nftables"),
+        (&automatic, "native_frags"),
+    ];
+    for (config, hook) in order {
+        daemon.kill()?;
+        fs::write(edge.config(), config)?;
+        daemon = edge.start()?;
+        assert_eq!(edge.hook()?, hook);
+        let (sent, came) = flood.during(Duration::from_millis(300));
+        assert!(sent > 20, "{hook}: only {sent} were sent");
+        assert_eq!((came, flood.received()), (0, passed), "{hook}: a packet slipped through");
+        let table = edge.gateway.run("nft", &["list", "table", "netdev", "qantra"])?.status.success();
+        assert_eq!(table, hook == "nftables", "{hook}: the table is there when it is in use, and only then");
+        let explained = String::from_utf8(edge.ask(&["decisions", "list", "-o", "json"])?.stdout)?;
+        assert!(explained.contains(CLIENT), "{hook}: {explained}");
+    }
+    let refused = edge.detach()?;
+    assert!(!refused.status.success(), "while the daemon runs");
+    daemon.stop()?;
+    let (sent, came) = flood.during(Duration::from_millis(200));
+    assert!(sent > 100 && came == 0, "{came} of {sent} came through after the daemon had ended");
+    let detached = edge.detach()?;
+    assert!(detached.status.success(), "{}", String::from_utf8_lossy(&detached.stderr));
+    let (_, came) = flood.during(Duration::from_millis(300));
+    assert!(came > 100, "only {came} came through after `qantra detach`");
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_comes_later_gets_the_bans_by_nftables() -> Result<()> {
+    let edge = Edge::new()?;
+    let config = fs::read_to_string(edge.config())?;
+    let second = "[[interface]]\nname = \"wan1\"\nrole = \"wan\"\nhook = \"nftables\"\n[models]";
+    fs::write(edge.config(), config.replace("[models]", second))?;
+    let daemon = edge.start()?;
+    let banned = edge.ask(&["decisions", "add", "--ip", "198.51.100.10", "--duration", "1h", "--reason", "test"])?;
+    assert!(banned.status.success(), "{}", String::from_utf8_lossy(&banned.stderr));
+    join((&edge.client, "eth1", &["198.51.100.10/24"]), (&edge.gateway, "wan1", &["198.51.100.1/24"]))?;
+    let begun = Instant::now();
+    let listed = || edge.gateway.run("nft", &["list", "table", "netdev", "qantra"]);
+    while !String::from_utf8(listed()?.stdout)?.contains("device \"wan1\"") {
+        ensure!(begun.elapsed() < LIMIT, "nftables does not drop on wan1");
+        sleep(Duration::from_millis(20));
+    }
+    assert!(!edge.client.pings("198.51.100.1")?, "banned before its interface came");
+    let lifted = edge.ask(&["decisions", "delete", "--ip", "198.51.100.10"])?;
+    assert!(lifted.status.success(), "{}", String::from_utf8_lossy(&lifted.stderr));
+    assert!(edge.client.pings("198.51.100.1")?);
+    edge.gateway.ip(&["link", "delete", "wan1"])?;
+    while listed()?.status.success() {
+        ensure!(begun.elapsed() < LIMIT, "the table is not removed");
+        sleep(Duration::from_millis(20));
+    }
     daemon.stop()
 }
 

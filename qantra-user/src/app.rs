@@ -9,6 +9,7 @@ mod analysis;
 mod control;
 mod interfaces;
 mod judge;
+mod planes;
 mod privileges;
 mod signals;
 mod top;
@@ -32,9 +33,12 @@ use analysis::Analysis;
 use control::Daemon;
 use interfaces::Follower;
 use judge::RequestJudge;
+use planes::Planes;
+
 use top::SourceBoard;
 use upkeep::Upkeep;
 
+pub use planes::CoverError;
 pub use privileges::PrivilegeError;
 
 use crate::{
@@ -66,6 +70,8 @@ pub enum AppError {
     Proxy(#[from] ProxyError),
     #[error(transparent)]
     Kernel(#[from] XdpError),
+    #[error(transparent)]
+    Cover(#[from] CoverError),
     #[error(transparent)]
     Metrics(#[from] ServeError),
     #[error("metrics cannot be declared: {0}")]
@@ -138,6 +144,7 @@ struct Stages {
     path: PathBuf,
     metrics: Arc<Metrics>,
     kernel: Option<Arc<Mutex<Kernel>>>,
+    planes: Option<Arc<Planes>>,
     store: Arc<Store>,
     enforcer: Arc<Enforcer>,
     actor: Arc<Actor>,
@@ -157,7 +164,8 @@ impl Stages {
     ) -> Result<Self, AppError> {
         let now = Now::read();
         let store = Arc::new(Store::open(&config.daemon.state_dir, &config.store, Arc::clone(&metrics))?);
-        let plane = kernel.as_ref().map(|kernel| kernel.plane() as Arc<dyn KernelPlane>);
+        let planes = kernel.as_ref().map(|kernel| Planes::join(kernel, &config.kernel)).transpose()?.map(Arc::new);
+        let plane = planes.clone().map(|planes| planes as Arc<dyn KernelPlane>);
         let enforcer = Arc::new(Enforcer::new(plane, Arc::clone(&metrics), config.daemon.simulation));
         let mut policy =
             Policy::new(config.policy.clone(), simulated_sites(config), config.daemon.simulation, rand::random());
@@ -166,16 +174,18 @@ impl Stages {
         enforcer.set_allowlist(store.allowlist(now.unix_ms)?, now)?;
         upkeep::protect(config, &enforcer, &actor, now);
         restore(&store, &enforcer, &actor, now)?;
-        if let Some(kernel) = &kernel {
+        if let (Some(kernel), Some(planes)) = (&kernel, &planes) {
+            planes.cover(kernel)?;
             interfaces::tell(kernel, &metrics);
         }
-        let feeds = start_feeds(config, kernel.as_ref(), &enforcer, &metrics)?;
+        let feeds = start_feeds(config, planes.clone(), &enforcer, &metrics)?;
         let (models, model_problem) = load_models(config, &metrics);
         Ok(Self {
             config: Arc::new(ArcSwap::new(Arc::clone(config))),
             path: path.to_owned(),
             metrics,
             kernel: kernel.map(|kernel| Arc::new(Mutex::new(kernel))),
+            planes,
             store,
             enforcer,
             actor: Arc::new(actor),
@@ -212,8 +222,11 @@ impl Stages {
             .map(|(events, sources)| Collector::spawn(events, sources, window_ms, observations, |_drop| {}))
             .transpose()?;
         let (upkeep_stop, upkeep) = self.start_upkeep(counters)?;
-        let follower =
-            self.kernel.clone().map(|kernel| Follower::start(kernel, Arc::clone(&self.metrics))).transpose()?;
+        let followed = self.kernel.clone().zip(self.planes.clone());
+        let follower = followed.map(|(kernel, planes)| {
+            Follower::start(kernel, planes, Arc::clone(&self.feeds), Arc::clone(&self.metrics))
+        });
+        let follower = follower.transpose()?;
         let analysis = self.start_analysis(observed)?;
         let proxy_thread = std::thread::Builder::new().name("proxy".into()).spawn({
             let stopped = stopped.clone();
@@ -328,7 +341,7 @@ fn restore(store: &Store, enforcer: &Enforcer, actor: &Actor, now: Now) -> Resul
 /// Before the proxy, so that what was listed is listed again when requests come; nobody waits for a fetch.
 fn start_feeds(
     config: &Config,
-    kernel: Option<&Kernel>,
+    planes: Option<Arc<Planes>>,
     enforcer: &Arc<Enforcer>,
     metrics: &Arc<Metrics>,
 ) -> Result<Feeds, FeedError> {
@@ -336,14 +349,9 @@ fn start_feeds(
         state_dir: &config.daemon.state_dir,
         config: config.feeds.clone(),
         enforcer: Arc::clone(enforcer),
-        plane: feed_plane(kernel),
+        plane: planes.map(|planes| planes as Arc<dyn FeedPlane>),
         metrics: Arc::clone(metrics),
     })
-}
-
-/// The kernel half's tables of feeds, where it has them.
-const fn feed_plane(_kernel: Option<&Kernel>) -> Option<Arc<dyn FeedPlane>> {
-    None
 }
 
 /// Models that cannot be loaded are no reason not to start: rules and behaviour detectors go on.

@@ -85,7 +85,9 @@ impl Edge {
         Ok(Self { client, gateway, folder, _pins: pins })
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
         self.folder.path().join("qantra.toml")
     }
 
@@ -121,6 +123,18 @@ impl Edge {
             ensure!(begun.elapsed() < LIMIT, "{wanted:?} is not what came: {interface}");
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The rung that the first interface stands on.
+    pub fn hook(&self) -> Result<String> {
+        let status: serde_json::Value = serde_json::from_slice(&self.ask(&["status", "-o", "json"])?.stdout)?;
+        Ok(status["interfaces"][0]["hook"].as_str().unwrap_or("none").to_owned())
+    }
+
+    /// `qantra detach`, in the gateway's namespace.
+    pub fn detach(&self) -> Result<Output> {
+        let mut command = self.gateway.command(&binary::qantra().display().to_string());
+        command.arg("-c").arg(self.config()).arg("detach").output().context("starting qantra")
     }
 
     /// What Prometheus would read.

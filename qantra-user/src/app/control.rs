@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::{
     Stages,
     actor::Actor,
+    planes::Planes,
     simulated_sites,
     top::{SourceBoard, Watcher},
     upkeep,
@@ -37,6 +38,7 @@ pub(super) struct Daemon {
     config: Arc<ArcSwap<Config>>,
     metrics: Arc<Metrics>,
     kernel: Option<Arc<Mutex<Kernel>>>,
+    planes: Option<Arc<Planes>>,
     store: Arc<Store>,
     enforcer: Arc<Enforcer>,
     actor: Arc<Actor>,
@@ -57,6 +59,7 @@ impl Daemon {
             config: Arc::clone(&stages.config),
             metrics: Arc::clone(&stages.metrics),
             kernel: stages.kernel.clone(),
+            planes: stages.planes.clone(),
             store: Arc::clone(&stages.store),
             enforcer: Arc::clone(&stages.enforcer),
             actor: Arc::clone(&stages.actor),
@@ -105,6 +108,7 @@ impl Daemon {
         if !config.models.enabled {
             warnings.push("models are off by `models.enabled`".to_owned());
         }
+        warnings.extend(self.planes.as_ref().and_then(|planes| planes.problem()));
         if let Some(kernel) = &self.kernel {
             let kernel = kernel.lock();
             for missing in kernel.unattached() {

@@ -12,8 +12,10 @@ use std::{
 
 use parking_lot::Mutex;
 
+use super::planes::Planes;
 use crate::{
     config::Config,
+    intel::Feeds,
     metrics::Metrics,
     xdp::{InterfaceChange, InterfaceStatus, Kernel, LinkChanges, Unattached, XdpError},
 };
@@ -79,19 +81,24 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn start(kernel: Arc<Mutex<Kernel>>, metrics: Arc<Metrics>) -> Result<Self, super::AppError> {
+    pub(super) fn start(
+        kernel: Arc<Mutex<Kernel>>,
+        planes: Arc<Planes>,
+        feeds: Arc<Feeds>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, super::AppError> {
         let changes = LinkChanges::listen()?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("interfaces".into()).spawn(move || {
             // What changed between the start and now.
-            follow(&kernel, &metrics);
+            follow(&kernel, &planes, &feeds, &metrics);
             while !stopped.load(Relaxed) {
                 match changes.wait(STOP_INTERVAL) {
                     Ok(false) => {}
                     Ok(true) => {
                         std::thread::sleep(SETTLE);
-                        follow(&kernel, &metrics);
+                        follow(&kernel, &planes, &feeds, &metrics);
                     }
                     Err(error) => {
                         tracing::error!(%error, "interfaces are not followed any more");
@@ -115,14 +122,23 @@ impl Drop for Follower {
     }
 }
 
-fn follow(kernel: &Mutex<Kernel>, metrics: &Metrics) {
-    let changes = match kernel.lock().refresh_interfaces() {
+fn follow(kernel: &Mutex<Kernel>, planes: &Planes, feeds: &Feeds, metrics: &Metrics) {
+    let mut kernel = kernel.lock();
+    let changes = match kernel.refresh_interfaces() {
         Ok(changes) => changes,
         Err(error) => {
             tracing::error!(%error, "interfaces could not be followed; the next change tries again");
             return;
         }
     };
+    let covered = if changes.is_empty() { Ok(false) } else { planes.cover(&kernel) };
+    drop(kernel);
+    match covered {
+        // Bans were copied; feeds are too big to be kept twice, and come from their owner.
+        Ok(true) => feeds.plane_changed(),
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "nftables does not drop on the interfaces that it should"),
+    }
     for change in changes {
         let (name, label) = match &change {
             InterfaceChange::Attached(status) => (&status.name, "attached"),

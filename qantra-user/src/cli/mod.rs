@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod daemon;
 mod decisions;
+mod detach;
 mod error;
 mod eval;
 mod exchange;
@@ -85,6 +86,7 @@ enum Verb {
     Simulation(simulation::Args),
     Config(config::Args),
     Reload(reload::Args),
+    Detach(detach::Args),
     Replay(replay::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -154,6 +156,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Simulation(args) => simulation::run(args, &daemon()?, &output),
         Verb::Config(args) => config::run(args, &cli.config, &output),
         Verb::Reload(args) => reload::run(args, &daemon()?, &output),
+        Verb::Detach(args) => detach::run(args, &cli.config, &daemon()?, &output),
         Verb::Replay(args) => replay::run(args, &cli.config, &output),
         Verb::Completions(args) => completions::run(args, &mut Cli::command(), &output),
         Verb::Man(args) => man::run(args, Cli::command(), &output),

@@ -129,7 +129,7 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
-    /// The highest rung that works: native XDP, then TCX ingress, then clsact.
+    /// The highest rung that works: native XDP, then TCX ingress, then clsact, then nftables.
     #[default]
     Auto,
     /// Native XDP or an error.
@@ -140,6 +140,8 @@ pub enum Hook {
     Clsact,
     /// XDP on socket buffers or an error. It copies what the network card has merged; `auto` never takes it.
     Generic,
+    /// No program, but the same bans, protected set and feeds as nftables sets.
+    Nftables,
 }
 
 /// `[[interface]]`: one network interface.

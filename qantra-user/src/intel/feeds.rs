@@ -490,6 +490,12 @@ impl Feeds {
         self.shared.wake();
     }
 
+    /// The plane has another part that holds nothing yet: what is in force is put there soon.
+    pub fn plane_changed(&self) {
+        self.shared.state.lock().republish = true;
+        self.shared.wake();
+    }
+
     /// Other limits: they count from the next reading on, memory at once.
     pub fn reconfigure(&self, config: FeedsConfig) {
         *self.shared.config.lock() = config;

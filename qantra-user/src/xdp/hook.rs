@@ -1,7 +1,7 @@
 //! Enters: interfaces and loaded programs. Leaves: each interface attached at the highest rung of the hook ladder that
 //! works, by a pinned link, and why not higher. It must never take a lower rung in silence.
 //!
-//! Ladder: native XDP, TCX ingress, clsact; generic XDP only on request.
+//! Ladder: native XDP, TCX ingress, clsact, nftables (which `nft/` is in charge of); generic XDP only on request.
 
 use std::{
     fs, io,
@@ -33,6 +33,8 @@ pub enum Rung {
     Clsact,
     /// XDP on socket buffers: copies what GRO has merged, so that nobody gets it without asking.
     Generic,
+    /// No program: bans and feeds are left to `nft/`.
+    Nftables,
 }
 
 impl Rung {
@@ -45,34 +47,31 @@ impl Rung {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
             Self::Generic => "generic",
+            Self::Nftables => "nftables",
         }
     }
 
-    const fn program(self) -> &'static str {
-        match self {
-            Self::NativeFrags => XDP_FRAGS,
-            Self::Native | Self::Generic => XDP,
-            Self::Tcx | Self::Clsact => TC,
-        }
-    }
-
-    const fn place(self) -> Place {
+    /// The program, and where it hangs; `None` where there is none.
+    const fn program(self) -> Option<(&'static str, Place)> {
         match self {
             // A driver has one XDP hook, so that both share one link.
-            Self::NativeFrags | Self::Native => Place::Native,
-            Self::Tcx => Place::Tcx,
-            Self::Clsact => Place::Clsact,
-            Self::Generic => Place::Generic,
+            Self::NativeFrags => Some((XDP_FRAGS, Place::Native)),
+            Self::Native => Some((XDP, Place::Native)),
+            Self::Tcx => Some((TC, Place::Tcx)),
+            Self::Clsact => Some((TC, Place::Clsact)),
+            Self::Generic => Some((XDP, Place::Generic)),
+            Self::Nftables => None,
         }
     }
 
     const fn allowed(hook: Hook) -> &'static [Self] {
         match hook {
-            Hook::Auto => &[Self::NativeFrags, Self::Native, Self::Tcx, Self::Clsact],
+            Hook::Auto => &[Self::NativeFrags, Self::Native, Self::Tcx, Self::Clsact, Self::Nftables],
             Hook::Native => &[Self::NativeFrags, Self::Native],
             Hook::Tcx => &[Self::Tcx],
             Hook::Clsact => &[Self::Clsact],
             Hook::Generic => &[Self::Generic],
+            Hook::Nftables => &[Self::Nftables],
         }
     }
 }
@@ -117,8 +116,8 @@ pub struct InterfaceStatus {
 }
 
 impl InterfaceStatus {
-    fn pin(&self, dirs: &PinDirs) -> PathBuf {
-        pin_path(dirs, &self.name, self.ifindex, self.rung.place())
+    fn pin(&self, dirs: &PinDirs) -> Option<PathBuf> {
+        self.rung.program().map(|(_, place)| pin_path(dirs, &self.name, self.ifindex, place))
     }
 }
 
@@ -134,14 +133,22 @@ pub(super) fn attach_all(
             Ok(status) => statuses.push(status),
             Err(error) => {
                 for status in statuses.iter().filter(|status: &&InterfaceStatus| !status.adopted) {
-                    let _gone = release(&status.pin(dirs));
+                    let _gone = status.pin(dirs).map(|pin| release(&pin));
                 }
                 return Err(error);
             }
         }
     }
-    remove_others(dirs, &statuses)?;
+    // nftables does not hold the bans yet: programs that are left for it go by `Kernel::settle`.
+    let waits = |status: &&InterfaceStatus| status.rung == Rung::Nftables;
+    let for_now = statuses.iter().filter(waits).flat_map(|status| pins(dirs, &status.name, status.ifindex));
+    remove_others(dirs, &statuses, for_now.collect())?;
     Ok(statuses)
+}
+
+/// Detaches whatever is pinned and none of these needs.
+pub(super) fn settle(dirs: &PinDirs, statuses: &[InterfaceStatus]) -> Result<(), XdpError> {
+    remove_others(dirs, statuses, Vec::new())
 }
 
 /// Attaches one interface at the highest rung that works.
@@ -169,8 +176,8 @@ pub(super) fn attach(object: &Object, dirs: &PinDirs, interface: &Found) -> Resu
 
 /// Gets one rung of the ladder, or why not. Returns whether something of ours was there already and was adopted.
 fn climb(object: &Object, dirs: &PinDirs, interface: &Found, rung: Rung) -> Result<bool, String> {
-    let program = object.program(rung.program()).map_err(|reason| format!("program refused: {reason}"))?;
-    let place = rung.place();
+    let Some((name, place)) = rung.program() else { return Ok(false) };
+    let program = object.program(name).map_err(|reason| format!("program refused: {reason}"))?;
     let attached = attach_at(program, dirs, interface, place);
     let in_the_way = place
         .excludes()
@@ -231,8 +238,7 @@ pub(super) fn release(pin: &Path) -> io::Result<()> {
 
 /// Detaches everything from the interface that had this name and index, whatever it is called now.
 pub(super) fn leave(dirs: &PinDirs, name: &str, ifindex: u32) -> Result<(), XdpError> {
-    for place in [Place::Native, Place::Generic, Place::Tcx, Place::Clsact] {
-        let path = pin_path(dirs, name, ifindex, place);
+    for path in pins(dirs, name, ifindex) {
         match release(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(XdpError::Pin { path, source }),
             _ => {}
@@ -271,9 +277,14 @@ fn pin_path(dirs: &PinDirs, name: &str, ifindex: u32, place: Place) -> PathBuf {
     })
 }
 
+/// Whatever may be pinned for an interface.
+fn pins(dirs: &PinDirs, name: &str, ifindex: u32) -> [PathBuf; 4] {
+    [Place::Native, Place::Generic, Place::Tcx, Place::Clsact].map(|place| pin_path(dirs, name, ifindex, place))
+}
+
 /// Detaches links of interfaces that are no longer configured, and of rungs that were left for another.
-fn remove_others(dirs: &PinDirs, statuses: &[InterfaceStatus]) -> Result<(), XdpError> {
-    let kept: Vec<PathBuf> = statuses.iter().map(|status| status.pin(dirs)).collect();
+fn remove_others(dirs: &PinDirs, statuses: &[InterfaceStatus], mut kept: Vec<PathBuf>) -> Result<(), XdpError> {
+    kept.extend(statuses.iter().filter_map(|status| status.pin(dirs)));
     let failed = |source| XdpError::Pin { path: dirs.links.clone(), source };
     for entry in fs::read_dir(&dirs.links).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -119,6 +119,14 @@ impl Kernel {
         &self.statuses
     }
 
+    /// Detaches the programs that were left for nftables, once that holds the bans.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn settle(&self) -> Result<(), XdpError> {
+        hook::settle(&self.dirs, &self.statuses)
+    }
+
     /// Packets and bytes by interface and verdict, summed over CPUs, since the interface was first watched. Verdicts that
     /// never happened are left out.
     ///
