@@ -23,18 +23,24 @@ use qantra_tests::{
 use qantra_user::{
     config::{KernelConfig, Role},
     decide::Direction,
-    enforce::{AddressRanges, KernelPlane},
+    enforce::{AddressRanges, FeedPlane, KernelPlane},
     xdp::{Entry, EventStream, Kernel},
 };
 
 /// Frames of one case, each from another address.
-const FRAMES: usize = 16;
+const FRAMES: usize = 4;
 /// Runs of one case in one round.
 const REPEAT: u32 = 1_000_000;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 /// Bans by decisions, beside the lists.
 const BANS: usize = 1_000;
-const SIZES: [(&str, usize, random::Kind); 1] = [("0", 0, random::Kind::Single)];
+const SIZES: [(&str, usize, random::Kind); 5] = [
+    ("0", 0, random::Kind::Single),
+    ("1k", 1_000, random::Kind::Single),
+    ("100k", 100_000, random::Kind::Single),
+    ("1m", 1_000_000, random::Kind::Single),
+    ("1m_mixed", 1_000_000, random::Kind::Mixed),
+];
 const ENTRIES: [(&str, Entry); 3] = [("", Entry::Xdp), ("_frags", Entry::XdpFrags), ("_tc", Entry::Tc)];
 const DESTINATION_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 const DESTINATION_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1));
@@ -89,6 +95,7 @@ impl Loaded {
         for v6 in [false, true] {
             banned.extend(addresses(BANS, &mut random, v6, |address| !list.contains(address)));
         }
+        plane.replace_feeds(&list, &AddressRanges::default())?;
         for address in &banned {
             plane.ban(&ban(&address.to_string(), Direction::Source, Some(3_600_000)))?;
         }
@@ -106,13 +113,16 @@ impl Loaded {
         for v6 in [false, true] {
             let family = if v6 { "v6" } else { "v4" };
             let innocent = addresses(FRAMES, &mut random, v6, |a| !self.list.contains(a) && !self.banned.contains(&a));
-            let _feed = listed(FRAMES, &mut random, v6, &self.list);
+            let feed = listed(FRAMES, &mut random, v6, &self.list);
             let own = self.banned.iter().filter(|a| a.is_ipv6() == v6).take(FRAMES).copied().collect();
-            for (what, sources, passes) in [("innocent", innocent, true), ("ban", own, false)] {
+            for (what, sources, passes) in [("innocent", innocent, true), ("feed", feed, false), ("ban", own, false)] {
                 if sources.is_empty() {
                     continue;
                 }
                 for (suffix, entry) in ENTRIES {
+                    if entry != Entry::Xdp && !matches!(self.size, "0" | "1m") {
+                        continue;
+                    }
                     let answer = match (entry, passes) {
                         (Entry::Tc, true) => TC_PASS,
                         (Entry::Tc, false) => TC_DROP,

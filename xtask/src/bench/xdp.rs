@@ -29,8 +29,9 @@ struct Program {
     before: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 3] = [
     Program { package: "qantra-tests", name: "xdp_cost", what: "Packets, one by one", before: &[] },
+    Program { package: "qantra-tests", name: "xdp_scale", what: "A million prefixes, a million sources", before: &[] },
     Program {
         package: "qantra-tests",
         name: "xdp_flood",
@@ -38,6 +39,9 @@ const PROGRAMS: [Program; 2] = [
         before: &["chrt", "--fifo", "3"],
     },
 ];
+
+/// How often a list is read.
+const REFRESHES: usize = 5;
 
 /// What is compared with what; the names stay the same over time.
 const RATIOS: [(&str, &str, &str); 9] = [
@@ -67,6 +71,7 @@ pub(super) fn run() -> Result<Report> {
     for program in &PROGRAMS {
         build.args(["--package", program.package, "--example", program.name]);
     }
+    build.args(["--package", "qantra-user", "--example", "feed_refresh_cost"]);
     process::quiet("Building what measures (release)", &mut build)?;
     let mut report = Report::new("xdp");
     for program in &PROGRAMS {
@@ -94,8 +99,40 @@ pub(super) fn run() -> Result<Report> {
         }
         step.done();
     }
+    refresh(&mut report)?;
     for (name, of, to) in RATIOS {
         report.ratio(name, of, to);
     }
     Ok(report)
+}
+
+/// What the refresh of a feed prints.
+#[derive(Deserialize)]
+struct Refreshed {
+    parse_seconds: f64,
+    merge_seconds: f64,
+}
+
+/// From a list as text to a list in force, on one core: reading and merging as the daemon does, and the kernel's part as
+/// measured before.
+fn refresh(report: &mut Report) -> Result<()> {
+    let load = report.rows.iter().find(|row| row.name == "map_load_1m_seconds").map(|row| row.value);
+    let load = load.context("no row map_load_1m_seconds")?;
+    let (mut parse, mut merge, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    let step = Step::begin("Reading and merging a million prefixes");
+    for _ in 0..REFRESHES {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0"]).arg(workspace::target_dir().join("release/examples/feed_refresh_cost"));
+        let text = process::stdout(&mut command)?;
+        let run: Refreshed =
+            serde_json::from_str(&text).with_context(|| format!("feed_refresh_cost printed: {text}"))?;
+        parse.push(run.parse_seconds);
+        merge.push(run.merge_seconds);
+        whole.push(run.parse_seconds + run.merge_seconds + load);
+    }
+    step.done();
+    report.row("parse_1m_seconds", "s", &parse);
+    report.row("merge_1m_seconds", "s", &merge);
+    report.row("refresh_1m_seconds", "s", &whole);
+    Ok(())
 }
