@@ -66,7 +66,7 @@ impl Default for KernelConfig {
         Self {
             object: "/usr/lib/qantra/qantra.bpf.o".into(),
             pin_dir: "/sys/fs/bpf/qantra".into(),
-            sources_max: 65_536,
+            sources_max: 32_768,
             bans_max: 65_536,
             prefix_bans_max: 16_384,
             drop_sample: 1_024,

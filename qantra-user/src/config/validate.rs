@@ -6,7 +6,7 @@ use std::{collections::HashMap, fmt::Display, net::SocketAddr, path::Path};
 
 use ipnet::IpNet;
 
-use super::{Config, DetectConfig, PolicyConfig, Problem, ProxyConfig, position::Positions};
+use super::{Config, DetectConfig, PolicyConfig, Problem, ProxyConfig, Role, position::Positions};
 use crate::decide::Action;
 
 /// Longest interface name that Linux takes (`IFNAMSIZ` less the NUL).
@@ -86,6 +86,19 @@ fn kernel(config: &Config, report: &mut Report<'_>) {
     report.range("kernel.prefix_bans_max", kernel.prefix_bans_max, 16, 1_048_576);
     report.range("kernel.window_ms", kernel.window_ms, 100, 60_000);
     report.range("kernel.report_packets", kernel.report_packets, 1, u32::MAX);
+    let limits = &kernel.limits;
+    let rates = [
+        ("packets_pps", limits.packets_pps),
+        ("syn_pps", limits.syn_pps),
+        ("udp_pps", limits.udp_pps),
+        ("icmp_pps", limits.icmp_pps),
+        ("flows_pps", limits.flows_pps),
+        ("reflection_pps", limits.reflection_pps),
+    ];
+    for (name, rate_pps) in rates {
+        report.range(&format!("kernel.limits.{name}"), rate_pps, 0, qantra_common::limit::RATE_PPS_MAX);
+    }
+    report.range("kernel.limits.burst_ms", limits.burst_ms, 10, 60_000);
 }
 
 fn interfaces(config: &Config, report: &mut Report<'_>) {
@@ -100,6 +113,10 @@ fn interfaces(config: &Config, report: &mut Report<'_>) {
             report.bad(&key, format!("`{name}` cannot be an interface's name"), "use a name that `ip link` shows");
         } else if let Some(first) = seen.insert(name, i) {
             report.bad(&key, format!("`{name}` is already interface[{first}]"), "keep one of the two");
+        }
+        if interface.role == Role::Wan && !interface.networks.is_empty() {
+            let key = format!("interface[{i}].networks");
+            report.bad(&key, "a WAN interface has no networks of its own".to_owned(), "write them to the LAN interface");
         }
     }
 }
