@@ -7,7 +7,7 @@
 //! SIGCOMM 2015). Up to four listed addresses are their last bytes in one word; more are 256 bits.
 //!
 //! IPv6 is a hash table of /64s and sorted ranges: of what is listed inside a /64, and of prefixes shorter than /64. A
-//! filter of bits before each keeps innocent packets out of both.
+//! word of bits for each hash of a /32 keeps innocent packets out of both.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -25,8 +25,9 @@ pub const PROBES_MAX: u32 = 32;
 pub const SEARCH_MAX: u32 = 25;
 /// [`Cell::value`] of a /64 that is listed whole.
 pub const WHOLE: u64 = u64::MAX;
-/// [`FeedHead::v6_filter_shift`] of a table without /64s.
-pub const NO_FILTER: u32 = 64;
+/// Words of the IPv6 filter: one for each hash of a /32. All filters have one size: only then does the kernel inline the
+/// lookup.
+pub const FILTER_WORDS: u32 = 1 << 18;
 
 /// 64 neighbouring /24s: a bit each in `few` and `many`. Neither: nothing is listed; both: all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -42,13 +43,13 @@ pub struct Block {
     pub reserved: u32,
 }
 
-/// Two numbers of the IPv6 table: a part of the filter, a /64 and what of it is listed, or a range.
+/// Two numbers of the IPv6 table: a /64 and what of it is listed, or a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Cell {
-    /// The /64, or the first number of a range, or 64 filter bits.
+    /// The /64, or the first number of a range.
     pub key: u64,
-    /// 0: free; [`WHOLE`]; else position and count of ranges inside the /64. Or a range's last number, or 64 filter bits.
+    /// 0: free; [`WHOLE`]; else position and count of ranges inside the /64. Or a range's last number.
     pub value: u64,
 }
 
@@ -58,20 +59,16 @@ pub struct Cell {
 pub struct FeedHead {
     /// Listed IPv4 ranges; 0: the table need not be looked at.
     pub v4_ranges: u32,
-    /// How far a hash is shifted for its filter bit; [`NO_FILTER`]: nothing of /64 or longer is listed.
-    pub v6_filter_shift: u32,
-    /// The first cell of the hash table; the filter begins at 0.
-    pub v6_hash_at: u32,
-    /// Cells of the hash table, without the [`PROBES_MAX`] behind it that take what runs over.
+    /// Listed IPv6 ranges; 0: the table need not be looked at.
+    pub v6_ranges: u32,
+    /// Cells of the hash table, which begins at 0, without the [`PROBES_MAX`] behind it that take what runs over.
     pub v6_hash_cells: u32,
     /// The first cell of ranges of prefixes shorter than /64: ranges of their upper halves.
     pub v6_short_at: u32,
     /// How many there are.
     pub v6_short: u32,
-    /// The first cell of their filter: a bit for the hash of each /32 that one of them touches.
-    pub v6_short_filter_at: u32,
-    /// How far a hash is shifted for its bit in that.
-    pub v6_short_filter_shift: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Of the hash.
     pub v6_seed: u64,
 }
@@ -97,7 +94,7 @@ pub const fn table_slot(generation: u32, is_destination: bool) -> u32 {
 
 const _: () = assert!(size_of::<Block>() == 24);
 const _: () = assert!(size_of::<Cell>() == 16);
-const _: () = assert!(size_of::<FeedState>() == 8 + 4 * 40);
+const _: () = assert!(size_of::<FeedState>() == 8 + 4 * 32);
 
 /// An IPv4 table: slices in tests, map values in the kernel.
 pub trait FeedV4 {
@@ -109,6 +106,8 @@ pub trait FeedV4 {
 
 /// An IPv6 table.
 pub trait FeedV6 {
+    /// One word of the filter.
+    fn filter(&self, word: u32) -> Option<u64>;
     /// One cell.
     fn cell(&self, index: u32) -> Option<Cell>;
 }
@@ -166,32 +165,35 @@ pub const fn cell_of(hash: u64, cells: u32) -> u32 {
     (((hash & 0xffff_ffff) * cells as u64) >> 32) as u32
 }
 
+/// The filter's word and bit for a /64. All of a /32 share a word, whose first bit says that a prefix shorter than /64 lies
+/// in it; the others are for hashes of /64s. So one read answers for both.
+#[inline(always)]
+#[must_use]
+pub const fn filter_of(upper: u64, seed: u64) -> (u32, u64) {
+    let group = hash_v6(upper >> 32, seed);
+    let bit = (upper as u32 ^ group as u32).wrapping_mul(0x9e37_79b1) >> 26;
+    ((group >> 46) as u32, if bit == 0 { 1 << 63 } else { 1 << bit })
+}
+
+/// The bit of [`filter_of`]'s word for prefixes shorter than /64.
+pub const SHORT_BIT: u64 = 1;
+
 /// Whether an address, as its upper and lower half, is listed.
 #[inline(always)]
 pub fn lists_v6<T: FeedV6>(table: &T, head: &FeedHead, upper: u64, lower: u64) -> bool {
-    if head.v6_filter_shift < NO_FILTER {
-        let hash = hash_v6(upper, head.v6_seed);
-        if passes_filter(table, 0, head.v6_filter_shift, hash) && in_hash(table, head, hash, upper, lower) {
-            return true;
-        }
+    let (word, bit) = filter_of(upper, head.v6_seed);
+    let Some(word) = table.filter(word) else { return false };
+    if word & (bit | SHORT_BIT) == 0 {
+        return false;
     }
-    head.v6_short != 0
-        && passes_filter(table, head.v6_short_filter_at, head.v6_short_filter_shift, hash_v6(upper >> 32, head.v6_seed))
-        && in_ranges(table, head.v6_short_at, head.v6_short, upper)
-}
-
-#[inline(always)]
-fn passes_filter<T: FeedV6>(table: &T, at: u32, shift: u32, hash: u64) -> bool {
-    let bit = hash >> (shift & 63);
-    let Some(cell) = table.cell(at + (bit >> 7) as u32) else { return false };
-    let word = if bit & 64 == 0 { cell.key } else { cell.value };
-    word >> (bit & 63) & 1 == 1
+    (word & bit != 0 && in_hash(table, head, upper, lower))
+        || (word & SHORT_BIT != 0 && in_ranges(table, head.v6_short_at, head.v6_short, upper))
 }
 
 /// A function of its own in the kernel: few packets get here, and the verifier follows it once.
 #[cfg_attr(target_arch = "bpf", inline(never))]
-fn in_hash<T: FeedV6>(table: &T, head: &FeedHead, hash: u64, upper: u64, lower: u64) -> bool {
-    let first = head.v6_hash_at + cell_of(hash, head.v6_hash_cells);
+fn in_hash<T: FeedV6>(table: &T, head: &FeedHead, upper: u64, lower: u64) -> bool {
+    let first = cell_of(hash_v6(upper, head.v6_seed), head.v6_hash_cells);
     let mut listed = 0;
     for step in 0..PROBES_MAX {
         let Some(cell) = table.cell(first + step) else { return false };

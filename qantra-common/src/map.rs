@@ -33,6 +33,8 @@ pub const FEED_STATE: &str = "FEED_STATE";
 pub const FEED_BLOCKS: &str = "FEED_BLOCKS";
 /// Likewise, an array of `u64`: the leaves, two words each.
 pub const FEED_LEAVES: &str = "FEED_LEAVES";
+/// Likewise, an array of `u64`: the IPv6 filter.
+pub const FEED_FILTER_V6: &str = "FEED_FILTER_V6";
 /// Likewise, an array of [`Cell`](crate::feed::Cell)s.
 pub const FEED_CELLS: &str = "FEED_CELLS";
 /// What feeds stopped, per CPU, by a hash of the address: `u32` → [`FeedHits`].

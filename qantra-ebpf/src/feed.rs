@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use qantra_common::{
-    feed::{Block, Cell, FeedHead, FeedV4, FeedV6, NO_FILTER, lists_v4, lists_v6, table_slot},
+    feed::{Block, Cell, FeedHead, FeedV4, FeedV6, lists_v4, lists_v6, table_slot},
     map::{Counter, FEED_HIT_PLACES, FeedHits},
     packet::Address,
     source,
@@ -12,7 +12,7 @@ use qantra_common::{
 use crate::{
     atomic,
     ban::{Weight, is_protected},
-    map::{FEED_BLOCKS, FEED_CELLS, FEED_HITS, FEED_HITS_OLD, FEED_LEAVES, FEED_STATE},
+    map::{FEED_BLOCKS, FEED_CELLS, FEED_FILTER_V6, FEED_HITS, FEED_HITS_OLD, FEED_LEAVES, FEED_STATE},
 };
 
 /// The tables of one generation and direction.
@@ -35,6 +35,11 @@ impl FeedV4 for Tables {
 
 impl FeedV6 for Tables {
     #[inline(always)]
+    fn filter(&self, word: u32) -> Option<u64> {
+        FEED_FILTER_V6.get_value(self.slot, &word).copied()
+    }
+
+    #[inline(always)]
     fn cell(&self, index: u32) -> Option<Cell> {
         FEED_CELLS.get_value(self.slot, &index).copied()
     }
@@ -52,8 +57,7 @@ pub(crate) fn lists(address: &Address, is_v6: bool, is_destination: bool) -> boo
     };
     let tables = Tables { slot };
     let is_listed = if is_v6 {
-        (head.v6_filter_shift < NO_FILTER || head.v6_short != 0)
-            && lists_v6(&tables, head, address.upper_number(), address.lower_number())
+        head.v6_ranges != 0 && lists_v6(&tables, head, address.upper_number(), address.lower_number())
     } else {
         head.v4_ranges != 0 && lists_v4(&tables, u32::from_be(address.low()))
     };

@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use qantra_common::{
-    feed::{BLOCKS, Block, Cell, FeedState},
+    feed::{BLOCKS, Block, Cell, FILTER_WORDS, FeedState},
     filter,
     limit::Bucket,
     map::{
@@ -52,12 +52,15 @@ const ANY_SIZE: usize = (1 << 12) | MMAPABLE;
 const MMAPABLE: usize = 1 << 10;
 #[map]
 pub(crate) static FEED_STATE: Array<FeedState> = Array::with_max_entries(1, 0);
-// All blocks have one size: only then does the kernel inline the lookup.
+// Blocks, and filters, have one size: only then does the kernel inline the lookup.
 #[btf_map]
 pub(crate) static FEED_BLOCKS: btf_maps::ArrayOfMaps<btf_maps::Array<Block, { BLOCKS as usize }, MMAPABLE>, 4> =
     btf_maps::ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static FEED_LEAVES: btf_maps::ArrayOfMaps<btf_maps::Array<u64, 1, ANY_SIZE>, 4> =
+    btf_maps::ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static FEED_FILTER_V6: btf_maps::ArrayOfMaps<btf_maps::Array<u64, { FILTER_WORDS as usize }, MMAPABLE>, 4> =
     btf_maps::ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static FEED_CELLS: btf_maps::ArrayOfMaps<btf_maps::Array<Cell, 1, ANY_SIZE>, 4> =

@@ -116,7 +116,11 @@ fn interfaces(config: &Config, report: &mut Report<'_>) {
         }
         if interface.role == Role::Wan && !interface.networks.is_empty() {
             let key = format!("interface[{i}].networks");
-            report.bad(&key, "a WAN interface has no networks of its own".to_owned(), "write them to the LAN interface");
+            report.bad(
+                &key,
+                "a WAN interface has no networks of its own".to_owned(),
+                "write them to the LAN interface",
+            );
         }
     }
 }

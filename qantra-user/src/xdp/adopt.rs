@@ -33,7 +33,7 @@ pub(super) struct MapSpec {
 }
 
 /// Every map that is pinned.
-pub(super) fn specs(config: &KernelConfig) -> [MapSpec; 15] {
+pub(super) fn specs(config: &KernelConfig) -> [MapSpec; 16] {
     const BAN: u32 = size_of::<Ban>() as u32;
     let spec = |name, map_type, key_bytes, value_bytes, entries_max| MapSpec {
         name,
@@ -58,6 +58,7 @@ pub(super) fn specs(config: &KernelConfig) -> [MapSpec; 15] {
         spec(map::FEED_STATE, MapType::Array, 4, size_of::<FeedState>() as u32, 1),
         spec(map::FEED_BLOCKS, MapType::ArrayOfMaps, 4, 4, 4),
         spec(map::FEED_LEAVES, MapType::ArrayOfMaps, 4, 4, 4),
+        spec(map::FEED_FILTER_V6, MapType::ArrayOfMaps, 4, 4, 4),
         spec(map::FEED_CELLS, MapType::ArrayOfMaps, 4, 4, 4),
     ]
 }

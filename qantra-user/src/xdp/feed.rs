@@ -17,7 +17,7 @@ use aya::{
 };
 use libbpf_sys as bpf;
 use qantra_common::{
-    feed::{self, Block, Cell, FeedHead, FeedState, NO_FILTER},
+    feed::{self, Block, Cell, FeedHead, FeedState},
     map::{self, Counter, FEED_HIT_PLACES, FEED_HITS_OLD_MAX, FeedHits},
     packet::Address,
 };
@@ -31,34 +31,23 @@ pub(super) struct FeedMaps {
     state: Array<MapData, FeedState>,
     blocks: MapData,
     leaves: MapData,
+    filter: MapData,
     cells: MapData,
 }
 
 impl FeedMaps {
-    pub(super) fn new(state: Map, blocks: Map, leaves: Map, cells: Map) -> Result<Self, XdpError> {
+    pub(super) fn new(state: Map, blocks: Map, leaves: Map, filter: Map, cells: Map) -> Result<Self, XdpError> {
         let outer = |map: Map, name: &'static str| match map {
             Map::ArrayOfMaps(data) => Ok(data),
             _ => Err(XdpError::map(name)(aya::maps::MapError::InvalidMapType { map_type: 0 })),
         };
-        let mut maps = Self {
+        Ok(Self {
             state: state.try_into().map_err(XdpError::map(map::FEED_STATE))?,
             blocks: outer(blocks, map::FEED_BLOCKS)?,
             leaves: outer(leaves, map::FEED_LEAVES)?,
+            filter: outer(filter, map::FEED_FILTER_V6)?,
             cells: outer(cells, map::FEED_CELLS)?,
-        };
-        maps.begin().map_err(XdpError::map(map::FEED_STATE))?;
-        Ok(maps)
-    }
-
-    /// A map as the kernel makes it is all zeros, which would mean a filter of one bit.
-    fn begin(&mut self) -> Result<(), aya::maps::MapError> {
-        let mut state = self.state.get(&0, 0)?;
-        for head in &mut state.heads {
-            if *head == FeedHead::default() {
-                head.v6_filter_shift = NO_FILTER;
-            }
-        }
-        self.state.set(0, state, 0)
+        })
     }
 
     /// Puts other lists in force. Returns the bytes of kernel memory that they take.
@@ -84,7 +73,7 @@ impl FeedMaps {
         self.put(feed::table_slot(new, false), &sources)?;
         for is_destination in [false, true] {
             let slot = feed::table_slot(old, is_destination);
-            for outer in [&self.blocks, &self.leaves, &self.cells] {
+            for outer in [&self.blocks, &self.leaves, &self.filter, &self.cells] {
                 set_inner(outer, slot, None)?;
             }
         }
@@ -98,6 +87,7 @@ impl FeedMaps {
     fn put(&self, slot: u32, tables: &FilledTables) -> Result<(), PlaneError> {
         set_inner(&self.blocks, slot, tables.blocks.as_ref())?;
         set_inner(&self.leaves, slot, tables.leaves.as_ref())?;
+        set_inner(&self.filter, slot, tables.filter.as_ref())?;
         set_inner(&self.cells, slot, tables.cells.as_ref())
     }
 }
@@ -111,6 +101,7 @@ struct FilledTables {
     head: FeedHead,
     blocks: Option<OwnedFd>,
     leaves: Option<OwnedFd>,
+    filter: Option<OwnedFd>,
     cells: Option<OwnedFd>,
     bytes: u64,
 }
@@ -131,6 +122,7 @@ impl FilledTables {
             bytes: tables.bytes(),
             blocks: fill::<Block>(c"FEED_BLOCKS_in", MMAPABLE, &tables.blocks).map_err(failed)?,
             leaves: fill::<u64>(c"FEED_LEAVES_in", MMAPABLE | ANY_SIZE, leaves).map_err(failed)?,
+            filter: fill::<u64>(c"FEED_FILTER_in", MMAPABLE, &tables.filter).map_err(failed)?,
             cells: fill::<Cell>(c"FEED_CELLS_in", MMAPABLE | ANY_SIZE, &tables.cells).map_err(failed)?,
         })
     }

@@ -2,17 +2,14 @@
 //! touch the kernel.
 
 use qantra_common::feed::{
-    BLOCK_NETS, BLOCKS, Block, Cell, FEW_MAX, FeedHead, NO_FILTER, PROBES_MAX, WHOLE, cell_of, hash_v6,
+    BLOCK_NETS, BLOCKS, Block, Cell, FEW_MAX, FILTER_WORDS, FeedHead, PROBES_MAX, SHORT_BIT, WHOLE, cell_of, filter_of,
+    hash_v6,
 };
 
 use crate::enforce::AddressRanges;
 
-/// Filter bits for each entry: one innocent address in nine still looks further.
-const FILTER_BITS: usize = 8;
-/// Most bits of a filter; more entries make it less sharp, not larger.
-const FILTER_BITS_MAX: usize = 1 << 26;
-/// Most /32s that the filter of short prefixes names one by one.
-const NAMED_MAX: u64 = 1 << 22;
+/// Most /32s that the filter marks one by one for prefixes shorter than /64; beyond, it marks all.
+const MARKED_MAX: u64 = 1 << 22;
 
 /// The tables of one direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +19,7 @@ pub(super) struct FeedTables {
     pub(super) blocks: Vec<Block>,
     pub(super) leaves: Vec<u64>,
     /// Empty without IPv6.
+    pub(super) filter: Vec<u64>,
     pub(super) cells: Vec<Cell>,
 }
 
@@ -30,17 +28,19 @@ impl FeedTables {
         let (blocks, leaves) = if ranges.v4.is_empty() { Default::default() } else { V4Builder::build(&ranges.v4) };
         let mut head = FeedHead {
             v4_ranges: ranges.v4.len() as u32,
-            v6_filter_shift: NO_FILTER,
+            v6_ranges: ranges.v6.len() as u32,
             v6_seed: seed,
             ..FeedHead::default()
         };
-        let cells = if ranges.v6.is_empty() { Vec::new() } else { V6Parts::split(&ranges.v6).cells(&mut head) };
-        Self { head, blocks, leaves, cells }
+        let (filter, cells) =
+            if ranges.v6.is_empty() { Default::default() } else { V6Parts::split(&ranges.v6).lay_out(&mut head) };
+        Self { head, blocks, leaves, filter, cells }
     }
 
     /// Bytes of kernel memory.
     pub(super) fn bytes(&self) -> u64 {
-        let bytes = size_of_val(&self.blocks[..]) + size_of_val(&self.leaves[..]) + size_of_val(&self.cells[..]);
+        let v4 = size_of_val(&self.blocks[..]) + size_of_val(&self.leaves[..]);
+        let bytes = v4 + size_of_val(&self.filter[..]) + size_of_val(&self.cells[..]);
         bytes as u64
     }
 }
@@ -174,31 +174,27 @@ impl V6Parts {
         }
     }
 
-    /// Lays everything out: filter, hash table, ranges inside /64s, filter and ranges of short prefixes.
-    fn cells(mut self, head: &mut FeedHead) -> Vec<Cell> {
+    /// Lays everything out: hash table, ranges inside /64s, ranges of short prefixes, and the filter before them.
+    fn lay_out(mut self, head: &mut FeedHead) -> (Vec<u64>, Vec<Cell>) {
+        let mut filter = vec![0; FILTER_WORDS as usize];
+        for (net, _) in &self.nets {
+            let (word, bit) = filter_of(*net, head.v6_seed);
+            filter[word as usize] |= bit;
+        }
         let mut cells = Vec::new();
-        if !self.nets.is_empty() {
-            let hashes = self.nets.iter().map(|(net, _)| hash_v6(*net, head.v6_seed));
-            head.v6_filter_shift = push_filter(&mut cells, hashes, self.nets.len());
-            head.v6_hash_at = cells.len() as u32;
-            head.v6_hash_cells = self.push_hash(&mut cells, head.v6_seed);
+        head.v6_hash_cells = self.push_hash(&mut cells, head.v6_seed);
+        let marked: u64 = self.short.iter().map(|(first, last)| (last >> 32) - (first >> 32) + 1).sum();
+        if marked > MARKED_MAX {
+            filter.iter_mut().for_each(|word| *word |= SHORT_BIT);
+        } else {
+            for net in self.short.iter().flat_map(|(first, last)| first >> 32..=last >> 32) {
+                filter[filter_of(net << 32, head.v6_seed).0 as usize] |= SHORT_BIT;
+            }
         }
-        if !self.short.is_empty() {
-            let named = || self.short.iter().flat_map(|(first, last)| first >> 32..=last >> 32);
-            let count: u64 = self.short.iter().map(|(first, last)| (last >> 32) - (first >> 32) + 1).sum();
-            head.v6_short_filter_at = cells.len() as u32;
-            head.v6_short_filter_shift = if count > NAMED_MAX {
-                // Everything passes a filter of two words of ones.
-                cells.push(Cell { key: u64::MAX, value: u64::MAX });
-                64 - 7
-            } else {
-                push_filter(&mut cells, named().map(|net| hash_v6(net, head.v6_seed)), count as usize)
-            };
-            head.v6_short_at = cells.len() as u32;
-            head.v6_short = self.short.len() as u32;
-            cells.extend(self.short.iter().map(|(first, last)| Cell { key: *first, value: *last }));
-        }
-        cells
+        head.v6_short_at = cells.len() as u32;
+        head.v6_short = self.short.len() as u32;
+        cells.extend(self.short.iter().map(|(first, last)| Cell { key: *first, value: *last }));
+        (filter, cells)
     }
 
     /// Entries in the order of their hashes, each as near to its place as those before it allow; then the ranges inside
@@ -238,21 +234,6 @@ impl V6Parts {
     }
 }
 
-/// Adds a filter of some entries' hashes; returns how far a hash is shifted for its bit.
-fn push_filter(cells: &mut Vec<Cell>, hashes: impl Iterator<Item = u64>, entries: usize) -> u32 {
-    let bits = (entries * FILTER_BITS).next_power_of_two().clamp(128, FILTER_BITS_MAX);
-    let shift = 64 - bits.trailing_zeros();
-    let at = cells.len();
-    cells.resize(at + bits / 128, Cell::default());
-    for hash in hashes {
-        let bit = hash >> shift;
-        let cell = &mut cells[at + (bit >> 7) as usize];
-        let word = if bit & 64 == 0 { &mut cell.key } else { &mut cell.value };
-        *word |= 1 << (bit & 63);
-    }
-    shift
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -273,6 +254,10 @@ mod tests {
     }
 
     impl FeedV6 for FeedTables {
+        fn filter(&self, word: u32) -> Option<u64> {
+            self.filter.get(word as usize).copied()
+        }
+
         fn cell(&self, index: u32) -> Option<Cell> {
             self.cells.get(index as usize).copied()
         }

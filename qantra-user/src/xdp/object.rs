@@ -129,6 +129,7 @@ impl Object {
             self.take(map::FEED_STATE)?,
             self.take(map::FEED_BLOCKS)?,
             self.take(map::FEED_LEAVES)?,
+            self.take(map::FEED_FILTER_V6)?,
             self.take(map::FEED_CELLS)?,
         )?;
         let feed_hits = FeedHitReader::new(self.take(map::FEED_HITS)?, self.take(map::FEED_HITS_OLD)?)?;
