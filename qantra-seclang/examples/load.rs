@@ -10,6 +10,7 @@ fn main() -> Result<(), LoadError> {
     for (position, warning) in rules.warnings() {
         println!("{position}: {warning}");
     }
+    println!("run on every value: {:?}", rules.untested_ids().collect::<Vec<_>>());
     let summary = rules.summary();
     println!("{} rules, {} of them folded, about {} kB", summary.rules, summary.folded, summary.bytes / 1024);
     Ok(())

@@ -1,7 +1,7 @@
 //! Enters: what the patterns of all rules need. Leaves: one automaton that tells, in one pass over a value, which rules can
 //! match it at all. It must never leave out a rule that could match.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{Anchored, MatchKind, automaton::Automaton as _, dfa::DFA};
 use foldhash::HashMap;
 
 use crate::{bytes::ByteSet, regex::Requirement};
@@ -62,10 +62,10 @@ impl FilterBuilder {
         let automaton = if literals.is_empty() {
             None
         } else {
-            let built = AhoCorasick::builder()
+            let built = DFA::builder()
                 .match_kind(MatchKind::Standard)
                 .ascii_case_insensitive(true)
-                .kind(Some(AhoCorasickKind::DFA))
+                .prefilter(false)
                 .build(literals.iter().map(|(text, _)| text))
                 .map_err(|error| error.to_string())?;
             Some(built)
@@ -88,7 +88,7 @@ impl FilterBuilder {
 /// The automaton of a rule set.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    automaton: Option<AhoCorasick>,
+    automaton: Option<DFA>,
     /// The bytes that literals begin with.
     firsts: ByteSet,
     /// Where each literal's slots begin.
@@ -102,23 +102,36 @@ pub(crate) struct Filter {
 impl Filter {
     /// Sets the bits of the requirements that a text meets.
     pub(crate) fn scan(&self, text: &[u8], present: &ByteSet, bits: &mut [u64]) {
-        for (set, slot) in &self.bytes {
-            if set.meets(present) {
-                set_bit(bits, *slot);
+        self.set_bytes(present, bits);
+        let Some(automaton) = self.automaton.as_ref().filter(|_| self.firsts.meets(present)) else { return };
+        let Ok(mut state) = automaton.start_state(Anchored::No) else { return };
+        for byte in text {
+            state = automaton.next_state(Anchored::No, state, *byte);
+            if automaton.is_special(state) && automaton.is_match(state) {
+                for at in 0..automaton.match_len(state) {
+                    let literal = automaton.match_pattern(state, at).as_usize();
+                    for slot in &self.slots[self.starts[literal] as usize..self.starts[literal + 1] as usize] {
+                        set_bit(bits, *slot);
+                    }
+                }
             }
         }
-        let Some(automaton) = self.automaton.as_ref().filter(|_| self.firsts.meets(present)) else { return };
-        for found in automaton.find_overlapping_iter(text) {
-            let literal = found.pattern().as_usize();
-            for slot in &self.slots[self.starts[literal] as usize..self.starts[literal + 1] as usize] {
-                set_bit(bits, *slot);
-            }
+    }
+
+    /// Sets the bits of the requirements that speak of bytes, and no others, anew.
+    pub(crate) fn set_bytes(&self, present: &ByteSet, bits: &mut [u64]) {
+        for (set, slot) in &self.bytes {
+            let word = &mut bits[usize::from(slot >> 6)];
+            let bit = 1 << (slot & 63);
+            *word = if set.meets(present) { *word | bit } else { *word & !bit };
         }
     }
 
     /// About how many bytes it holds.
     pub(crate) fn memory(&self) -> usize {
-        self.automaton.as_ref().map_or(0, AhoCorasick::memory_usage) + self.slots.len() * 2 + self.starts.len() * 4
+        self.automaton.as_ref().map_or(0, |automaton| automaton.memory_usage())
+            + self.slots.len() * 2
+            + self.starts.len() * 4
     }
 }
 

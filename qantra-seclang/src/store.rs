@@ -7,6 +7,7 @@ use crate::{
     chain::{ChainId, Chains},
     filter::{Filter, has_bit},
     rule::Bundle,
+    transform::Transform,
     variable::Variable,
 };
 
@@ -46,6 +47,10 @@ pub(crate) struct Node {
     bits: u32,
     /// Where its row of the chain table is; only values have one.
     row: u32,
+    /// Where its row of the table of single transformations is, once it was transformed.
+    memo: u32,
+    /// A node with the same letters, but for their case: the literals found there are found here.
+    like: u32,
 }
 
 const UNKNOWN: u32 = u32::MAX;
@@ -60,6 +65,9 @@ pub(crate) struct Store {
     nodes: Vec<Node>,
     /// For each value and chain: the node, or unknown.
     rows: Vec<u32>,
+    /// For each transformed node and transformation: the node, or unknown. Chains that meet at the same bytes go on
+    /// together.
+    memos: Vec<u32>,
     bits: Vec<u64>,
     /// For each group and chain: where the joined bits of its values are, or unknown.
     group_bits: Vec<u32>,
@@ -79,6 +87,7 @@ impl Store {
         self.groups.iter_mut().for_each(Vec::clear);
         self.nodes.clear();
         self.rows.clear();
+        self.memos.clear();
         self.bits.clear();
         self.group_bits.clear();
         self.group_bits.resize(Variable::COUNT * chains, UNKNOWN);
@@ -154,7 +163,7 @@ impl Store {
     fn new_node(&mut self, span: Span, row: u32) -> u32 {
         let present = ByteSet::present(self.get(span));
         let number = u32::try_from(self.nodes.len()).unwrap_or(UNKNOWN);
-        self.nodes.push(Node { span, present, bits: UNKNOWN, row });
+        self.nodes.push(Node { span, present, bits: UNKNOWN, row, memo: UNKNOWN, like: UNKNOWN });
         number
     }
 
@@ -189,22 +198,45 @@ impl Store {
         }
         let (parent, transform) = chains.step(chain);
         let from = self.transformed(chains, base, parent);
-        let Node { span, present, .. } = self.nodes[from as usize];
+        let present = self.nodes[from as usize].present;
         let made = if chains.trigger(chain).is_some_and(|trigger| !trigger.meets(&present)) {
             from
         } else {
-            let mut spare = std::mem::take(&mut self.spare);
-            transform.apply(self.get(span), chains.unicode_map(), &mut spare);
-            let made = if spare == self.get(span) {
-                from
-            } else {
-                let span = self.keep(&spare);
-                self.new_node(span, UNKNOWN)
-            };
-            self.spare = spare;
-            made
+            self.transformed_once(chains, from, transform)
         };
         self.rows[place] = made;
+        made
+    }
+
+    /// The node that one transformation makes of a node.
+    fn transformed_once(&mut self, chains: &Chains, from: u32, transform: Transform) -> u32 {
+        let Node { span, memo, .. } = self.nodes[from as usize];
+        let memo = if memo == UNKNOWN {
+            let begin = self.memos.len();
+            self.memos.resize(begin + Transform::ALL.len(), UNKNOWN);
+            self.nodes[from as usize].memo = u32::try_from(begin).unwrap_or(UNKNOWN);
+            begin
+        } else {
+            memo as usize
+        };
+        let place = memo + transform as usize;
+        if self.memos[place] != UNKNOWN {
+            return self.memos[place];
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        transform.apply(self.get(span), chains.unicode_map(), &mut spare);
+        let made = if spare == self.get(span) {
+            from
+        } else {
+            let span = self.keep(&spare);
+            let made = self.new_node(span, UNKNOWN);
+            if matches!(transform, Transform::Lowercase | Transform::Uppercase) {
+                self.nodes[made as usize].like = from;
+            }
+            made
+        };
+        self.spare = spare;
+        self.memos[place] = made;
         made
     }
 
@@ -229,14 +261,20 @@ impl Store {
     }
 
     fn bits_at(&mut self, filter: &Filter, node: u32) -> usize {
-        let Node { span, present, bits, .. } = self.nodes[node as usize];
+        let Node { span, present, bits, like, .. } = self.nodes[node as usize];
         if bits != UNKNOWN {
             return bits as usize;
         }
+        let known = (like != UNKNOWN).then(|| self.bits_at(filter, like));
         let begin = self.bits.len();
-        self.bits.resize(begin + filter.words, 0);
-        let text = self.arena.get(span.start as usize..span.end as usize).unwrap_or_default();
-        filter.scan(text, &present, &mut self.bits[begin..]);
+        if let Some(known) = known {
+            self.bits.extend_from_within(known..known + filter.words);
+            filter.set_bytes(&present, &mut self.bits[begin..]);
+        } else {
+            self.bits.resize(begin + filter.words, 0);
+            let text = self.arena.get(span.start as usize..span.end as usize).unwrap_or_default();
+            filter.scan(text, &present, &mut self.bits[begin..]);
+        }
         self.nodes[node as usize].bits = u32::try_from(begin).unwrap_or(UNKNOWN);
         begin
     }

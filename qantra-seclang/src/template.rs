@@ -66,7 +66,7 @@ impl Template {
         while let Some(begin) = rest.find("%{") {
             let Some(end) = rest[begin..].find('}').map(|end| begin + end) else { break };
             if begin > 0 {
-                parts.push(Part::Text(rest[..begin].as_bytes().into()));
+                parts.push(Part::Text(rest.as_bytes()[..begin].into()));
             }
             parts.push(part(&rest[begin + 2..end], names)?);
             rest = &rest[end + 1..];

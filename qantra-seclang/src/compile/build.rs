@@ -41,34 +41,7 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         warnings: Vec::new(),
     };
     check_ids(&parsed.entries)?;
-    let mut phases: [Vec<u32>; 6] = std::array::from_fn(|_| Vec::new());
-    // For each label: how many rules of each phase stand before it.
-    let mut labels: HashMap<String, [usize; 6]> = HashMap::new();
-    let mut jumps = Vec::new();
-    for entry in &parsed.entries {
-        match entry {
-            Entry::Marker(label) => {
-                labels.insert(label.clone(), std::array::from_fn(|phase| phases[phase].len()));
-            }
-            Entry::Rule(rule) => {
-                let first = builder.rule(rule)?;
-                phases[usize::from(rule.phase())].push(first);
-                labels.insert(rule.id().to_string(), std::array::from_fn(|phase| phases[phase].len()));
-                if let Some(link) = rule.first()
-                    && let Some(label) = &link.actions.skip_after
-                {
-                    jumps.push((first, label.clone(), link.position.clone()));
-                }
-            }
-        }
-    }
-    for (rule, label, position) in jumps {
-        let Some(places) = labels.get(&label) else {
-            return Err(LoadError { position, reason: Reason::Unknown { kind: "skipAfter label", name: label } });
-        };
-        let rule = &mut builder.rules[rule as usize];
-        rule.skip_to = Some(index(places[usize::from(rule.phase)]));
-    }
+    let mut phases = builder.entries(&parsed.entries)?;
     let sets = builder.sets(&parsed.entries);
     let mut folded = fold(&mut builder.rules, &mut phases, &sets, &builder.names, options.keep_constant_rules);
     if options.keep_constant_rules {
@@ -203,6 +176,39 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// Compiles all rules; the list of each phase, with jumps resolved.
+    fn entries(&mut self, entries: &[Entry]) -> Result<[Vec<u32>; 6], LoadError> {
+        let mut phases: [Vec<u32>; 6] = std::array::from_fn(|_| Vec::new());
+        // For each label: how many rules of each phase stand before it.
+        let mut labels: HashMap<String, [usize; 6]> = HashMap::new();
+        let mut jumps = Vec::new();
+        for entry in entries {
+            match entry {
+                Entry::Marker(label) => {
+                    labels.insert(label.clone(), std::array::from_fn(|phase| phases[phase].len()));
+                }
+                Entry::Rule(rule) => {
+                    let first = self.rule(rule)?;
+                    phases[usize::from(rule.phase())].push(first);
+                    labels.insert(rule.id().to_string(), std::array::from_fn(|phase| phases[phase].len()));
+                    if let Some(link) = rule.first()
+                        && let Some(label) = &link.actions.skip_after
+                    {
+                        jumps.push((first, label.clone(), link.position.clone()));
+                    }
+                }
+            }
+        }
+        for (rule, label, position) in jumps {
+            let Some(places) = labels.get(&label) else {
+                return Err(LoadError { position, reason: Reason::Unknown { kind: "skipAfter label", name: label } });
+            };
+            let rule = &mut self.rules[rule as usize];
+            rule.skip_to = Some(index(places[usize::from(rule.phase)]));
+        }
+        Ok(phases)
+    }
+
     fn rule(&mut self, rule: &RuleAst) -> Result<u32, LoadError> {
         let first = index(self.rules.len());
         self.firsts.push(first);

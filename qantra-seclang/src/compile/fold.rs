@@ -50,8 +50,8 @@ struct Folder<'a> {
     state: Vec<Known>,
     /// Variables that a rule which stays has read or written.
     touched: Vec<bool>,
-    /// Rules that a rule which stays may take out.
-    removable: Vec<u32>,
+    /// Sets of rules that a rule which stays may take out.
+    removals: Vec<u32>,
     initial: Vec<Known>,
     patterns: Vec<(u32, Vec<u8>)>,
 }
@@ -71,7 +71,7 @@ pub(super) fn fold(
         names,
         state: vec![Known::Unset; slots],
         touched: vec![false; slots],
-        removable: Vec::new(),
+        removals: Vec::new(),
         initial: vec![Known::Unset; slots],
         patterns: Vec::new(),
     };
@@ -121,9 +121,9 @@ impl Folder<'_> {
             let number = list[at];
             let rule = &self.rules[number as usize];
             let skippable = !targets.is_empty();
-            match self.outcome(number, rule) {
+            match self.outcome(rule) {
                 Outcome::Never => kept[at] = false,
-                Outcome::Always(writes) if self.may_fold(&writes, skippable) => {
+                Outcome::Always(writes) if self.may_fold(list, at, &writes, skippable) => {
                     kept[at] = false;
                     for (slot, value) in writes {
                         self.initial[usize::from(slot)] = value.clone();
@@ -158,12 +158,21 @@ impl Folder<'_> {
         kept
     }
 
-    fn may_fold(&self, writes: &[(TxSlot, Known)], skippable: bool) -> bool {
-        writes.is_empty() || (!skippable && writes.iter().all(|(slot, _)| !self.touched[usize::from(*slot)]))
+    fn may_fold(&self, list: &[u32], at: usize, writes: &[(TxSlot, Known)], skippable: bool) -> bool {
+        let number = list[at];
+        let jump = self.rules[number as usize].skip_to.map_or(at + 1, |to| to as usize);
+        let skipped = list.get(at + 1..jump.max(at + 1)).unwrap_or_default();
+        // A rule that may be taken out folds only when what it skips would go with it, so that nothing can tell.
+        let goes_along = |set: &&RuleBits| {
+            !has_bit(set, number) || (writes.is_empty() && skipped.iter().all(|rule| has_bit(set, *rule)))
+        };
+        let unseen = || !skippable && writes.iter().all(|(slot, _)| !self.touched[usize::from(*slot)]);
+        self.removals.iter().filter_map(|set| self.sets.get(*set as usize)).all(|set| goes_along(&set))
+            && (writes.is_empty() || unseen())
     }
 
     /// What a rule does, from what is known.
-    fn outcome(&self, number: u32, rule: &Rule) -> Outcome {
+    fn outcome(&self, rule: &Rule) -> Outcome {
         let matches = if rule.targets.is_empty() { Some(true) } else { self.matches(rule) };
         match matches {
             Some(false) => return Outcome::Never,
@@ -179,7 +188,7 @@ impl Folder<'_> {
         let passes = matches!(rule.disruption, Disruption::Pass) && rule.skip == 0 && !rule.capture;
         // Every value that matches writes once more: only one value is taken.
         let single = rule.targets.len() <= 1;
-        if !(quiet && only_assigns && passes && single && rule.next.is_none()) || self.removable.contains(&number) {
+        if !(quiet && only_assigns && passes && single && rule.next.is_none()) {
             return Outcome::Depends;
         }
         let mut writes: Vec<(TxSlot, Known)> = Vec::new();
@@ -337,10 +346,9 @@ impl Folder<'_> {
         }
         for control in &effects.controls {
             if let Control::Remove(set) = control
-                && let Some(set) = self.sets.get(*set as usize)
+                && !self.removals.contains(set)
             {
-                let count = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
-                self.removable.extend((0..count).filter(|rule| has_bit(set, *rule)));
+                self.removals.push(*set);
             }
         }
     }

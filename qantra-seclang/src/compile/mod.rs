@@ -135,6 +135,12 @@ impl RuleSet {
         self.phases.iter().flatten().filter_map(|at| self.rules.get(*at as usize)).map(|rule| rule.id)
     }
 
+    /// The ids of rules whose operator runs on every value: no test of bytes or literals spares it.
+    pub fn untested_ids(&self) -> impl Iterator<Item = u64> + '_ {
+        let first = self.steps.iter().flatten().filter_map(|step| self.rules.get(step.first as usize));
+        first.filter(|rule| rule.slot.is_none() && !rule.targets.is_empty()).map(|rule| rule.id)
+    }
+
     /// Whether any rule looks at a variable.
     pub(crate) fn looks_at(&self, variable: Variable) -> bool {
         self.rules.iter().any(|rule| rule.targets.iter().any(|target| target.variable == variable))

@@ -13,8 +13,10 @@ pub(super) fn beyond_words() -> ByteSet {
 }
 
 pub(super) fn sqli(value: &[u8]) -> Option<Captures> {
-    // A number alone is one token too.
-    if value.iter().all(u8::is_ascii_digit) {
+    // A name or a number alone is one token too.
+    let is_name = value.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
+        && value.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    if is_name || value.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let value = &value[..value.len().min(LONGEST)];

@@ -98,7 +98,7 @@ impl PmSet {
 fn bytes_between_bars(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let end = memchr::memchr(b'|', text)?;
     let digits: Vec<u8> = text[..end].iter().copied().filter(|b| *b != b' ').collect();
-    if digits.is_empty() || digits.len() % 2 != 0 {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return None;
     }
     let bytes = (0..digits.len()).step_by(2).map(|at| hex_pair(&digits, at)).collect::<Option<Vec<u8>>>()?;
