@@ -4,12 +4,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
+use qantra_common::{DropReason, event::DropEvent, packet::Address};
 use qantra_tests::binary::{command, transcript};
 use qantra_user::{
-    api::{Control, ControlError, ControlSocket, LoadModels, ModelList, Reloaded, Status, TopSnapshot, Watch},
+    api::{Control, ControlError, ControlSocket, LoadModels, ModelList, Reloaded, Status, Tap, TopSnapshot, Watch},
+    capture::Frames,
     clock::Now,
     config::{Config, FeedsConfig, StoreConfig, parse_net},
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing},
@@ -19,11 +24,37 @@ use qantra_user::{
     metrics::Metrics,
     store::{Store, Write},
 };
+use tokio::sync::mpsc;
+use zerocopy::FromZeros as _;
 
 struct Desk {
     enforcer: Arc<Enforcer>,
     store: Store,
     feeds: Feeds,
+    /// How many captures run.
+    taps: Arc<AtomicUsize>,
+}
+
+/// A running capture: counted until it goes.
+struct Counted(Arc<AtomicUsize>, #[expect(dead_code, reason = "keeps the queue open")] mpsc::Sender<DropEvent>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A dropped packet of 203.0.113.7, as the kernel half would tell of it.
+fn drop_event(ifindex: u32, reason: DropReason) -> DropEvent {
+    let mut event = DropEvent::new_zeroed();
+    (event.ifindex, event.reason, event.frame_bytes, event.decision) = (ifindex, reason as u32, 1_514, 7);
+    event.at_boot_ns = Now::read().boot_ns;
+    event.source = Address::v4(u32::from_ne_bytes([203, 0, 113, 7]));
+    event.destination = Address::v4(u32::from_ne_bytes([192, 0, 2, 1]));
+    (event.source_port, event.destination_port, event.protocol) = (4_711, 80, 6);
+    event.captured_bytes = 60;
+    event.data[..60].copy_from_slice(&[0xab; 60]);
+    event
 }
 
 impl Control for Desk {
@@ -69,6 +100,24 @@ impl Control for Desk {
 
     fn watch(&self) -> Box<dyn Watch> {
         Box::new(Looker(0))
+    }
+
+    fn tap(&self, sample: Option<u32>) -> Result<Tap, ControlError> {
+        let (queue, drops) = mpsc::channel(16);
+        for event in [
+            drop_event(1, DropReason::BannedSource),
+            drop_event(9, DropReason::BannedSource),
+            drop_event(1, DropReason::Truncated),
+        ] {
+            queue.try_send(event).unwrap();
+        }
+        self.taps.fetch_add(1, Ordering::SeqCst);
+        let lost = Arc::new(AtomicU64::new(u64::from(sample.unwrap_or(0))));
+        Ok(Tap { drops, lost, guard: Box::new(Counted(Arc::clone(&self.taps), queue)) })
+    }
+
+    fn interface_name(&self, ifindex: u32) -> Option<String> {
+        (ifindex == 1).then(|| "eth0".to_owned())
     }
 
     fn models(&self) -> ModelList {
@@ -140,7 +189,7 @@ impl Daemon {
             plane: None,
             metrics,
         });
-        let desk = Arc::new(Desk { enforcer, store, feeds: feeds.unwrap() });
+        let desk = Arc::new(Desk { enforcer, store, feeds: feeds.unwrap(), taps: Arc::default() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let socket = ControlSocket::bind(&socket_in(dir.path()), None).unwrap();
         runtime.spawn(qantra_user::api::serve(socket, desk.clone(), std::future::pending()));
@@ -429,6 +478,41 @@ fn top_prints_a_look_each_time_where_there_is_no_terminal() {
         assert!(daemon.run(&["top", "--once", "--interval", "0.1"]).starts_with("exit code 0\n"));
         std::thread::sleep(std::time::Duration::from_millis(60));
     }
+}
+
+#[test]
+fn drops_are_captured_as_lines_and_as_files_that_say_why() {
+    let daemon = Daemon::start();
+    let said = daemon.run(&["capture", "--dropped", "--count", "3"]);
+    let bare: String = said.lines().map(|line| line.get(16..).unwrap_or(line).to_owned() + "\n").collect();
+    insta::assert_snapshot!(bare);
+    let only = daemon.run(&["capture", "--dropped", "--reason", "truncated", "--interface", "eth0", "--seconds", "1"]);
+    assert_eq!(only.lines().filter(|line| line.contains("eth0 truncated")).count(), 1, "{only}");
+
+    let file = daemon.dir.path().join("out.pcap");
+    let path = file.to_str().unwrap();
+    let said = daemon.run(&["capture", "--dropped", "--count", "2", "-w", path, "--sample", "4"]);
+    assert!(said.contains("2 dropped packets captured") && said.contains("4 sampled drops were lost"), "{said}");
+    let bytes = std::fs::read(&file).unwrap();
+    let frames: Vec<_> = Frames::new(&bytes).unwrap().map(Result::unwrap).collect();
+    assert_eq!(frames.len(), 2);
+    assert!(frames.iter().all(|frame| frame.wire_bytes == 1_514 && frame.bytes == [0xab; 60]));
+    let text = String::from_utf8_lossy(&bytes);
+    assert_eq!(text.matches("dropped: banned_source; decision 0000000000007").count(), 2);
+
+    for mistake in [
+        &["capture", "--dropped", "--reason", "weather"][..],
+        &["capture"],
+        &["capture", "--dropped", "--sample", "0"],
+        &["capture", "--dropped", "--reason", "a&b"],
+        &["capture", "--dropped", "--classic"],
+    ] {
+        let said = daemon.run(mistake);
+        assert!(said.starts_with("exit code 2\n"), "{mistake:?}: {said}");
+    }
+    // Each capture ends within a heartbeat of its client.
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    assert_eq!(daemon.desk.taps.load(Ordering::SeqCst), 0);
 }
 
 #[test]

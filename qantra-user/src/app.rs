@@ -7,6 +7,7 @@
 mod actor;
 mod analysis;
 mod control;
+mod drops;
 mod interfaces;
 mod judge;
 mod planes;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use actor::Actor;
 use analysis::Analysis;
 use control::Daemon;
+use drops::DropHub;
 use interfaces::Follower;
 use judge::RequestJudge;
 use planes::Planes;
@@ -153,6 +155,7 @@ struct Stages {
     model_problem: Option<ModelError>,
     observations: (Sender<Observation>, Receiver<Observation>),
     board: Arc<SourceBoard>,
+    drops: Arc<DropHub>,
 }
 
 impl Stages {
@@ -179,6 +182,7 @@ impl Stages {
             interfaces::tell(kernel, &metrics);
         }
         let feeds = start_feeds(config, planes.clone(), &enforcer, &metrics)?;
+        let drops = Arc::new(DropHub::new(kernel.as_ref().map(Kernel::plane), config.kernel.drop_sample));
         let (models, model_problem) = load_models(config, &metrics);
         Ok(Self {
             config: Arc::new(ArcSwap::new(Arc::clone(config))),
@@ -194,6 +198,7 @@ impl Stages {
             model_problem,
             observations: bounded(OBSERVATIONS_MAX),
             board: Arc::default(),
+            drops,
         })
     }
 
@@ -218,8 +223,11 @@ impl Stages {
         let proxy = doors.proxy.with_judge(Arc::new(judge), Arc::clone(&counters));
         let reload = proxy.reload_handle();
         let window_ms = self.config.load().kernel.window_ms;
+        let drops = Arc::clone(&self.drops);
         let collector = events
-            .map(|(events, sources)| Collector::spawn(events, sources, window_ms, observations, |_drop| {}))
+            .map(|(events, sources)| {
+                Collector::spawn(events, sources, window_ms, observations, move |drop| drops.offer(drop))
+            })
             .transpose()?;
         let (upkeep_stop, upkeep) = self.start_upkeep(counters)?;
         let followed = self.kernel.clone().zip(self.planes.clone());

@@ -6,6 +6,7 @@
 
 mod batch;
 mod blocklists;
+mod capture;
 mod client;
 mod desk;
 mod server;
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use blocklists::RefreshFeeds;
+pub use capture::{CaptureQuery, CapturedDrop, Tap};
 pub use client::{Client, ClientError};
 pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
@@ -64,6 +66,15 @@ pub trait Control: Send + Sync + 'static {
 
     /// Begins to watch: rates are metered until the watcher goes.
     fn watch(&self) -> Box<dyn Watch>;
+
+    /// Begins to capture sampled drops, one in `sample` of them if that is more than the configuration says.
+    ///
+    /// # Errors
+    /// There is no kernel half, or nothing would be sampled.
+    fn tap(&self, sample: Option<u32>) -> Result<Tap, ControlError>;
+
+    /// The name of a watched interface.
+    fn interface_name(&self, ifindex: u32) -> Option<String>;
 
     /// The models that are loaded, or why they are not.
     fn models(&self) -> ModelList;

@@ -1,6 +1,6 @@
 //! The HTTP side of the control socket: routes, limits, who may.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,10 +13,14 @@ use axum::{
     serve::IncomingStream,
 };
 use http_body_util::channel::Channel;
+use qantra_common::DropReason;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use super::{Access, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, batch, blocklists, desk};
+use super::{
+    Access, CaptureQuery, CapturedDrop, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, Tap, batch,
+    blocklists, desk,
+};
 use crate::{clock::Now, config::parse_net, decide::DecisionId, intel::FeedError};
 
 /// Largest request body.
@@ -29,6 +33,12 @@ pub(super) const PIECES_MAX: usize = 4;
 const STREAMS_MAX: usize = 4;
 /// Shortest and longest time between two looks of one watcher; that it went is noticed at the next one.
 const LOOK_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+/// How soon a client that went is noticed while nothing is captured.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+/// Most drops in one piece of a capture: some 200 KiB.
+const DROPS_AT_ONCE: usize = 256;
+/// Interfaces whose names a capture remembers.
+const NAMES_MAX: usize = 256;
 /// Longest a request may take: loading models is the slowest.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most requests at once; each may hold a thread.
@@ -67,6 +77,7 @@ pub async fn serve(
         .route("/v1/allowlist", get(allowlist).post(allow).delete(disallow))
         .route("/v1/check", get(check))
         .route("/v1/top", get(top))
+        .route("/v1/capture", get(capture))
         .route("/v1/models", get(models).post(load_models))
         .route("/v1/simulation", get(simulation).put(set_simulation))
         .route("/v1/reload", post(reload))
@@ -275,6 +286,61 @@ async fn top(State(shared): State<Shared>, Query(query): Query<TopQuery>) -> Res
             let Ok(mut line) = serde_json::to_vec(&snapshot) else { return };
             line.push(b'\n');
             if look > 0 && sender.send_data(line.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(body)).into_response()
+}
+
+/// Sampled drops, one a line, until the client goes. An empty line is sent where nothing comes, so that a client that
+/// went is noticed and its sampling ends.
+async fn capture(State(shared): State<Shared>, Query(query): Query<CaptureQuery>) -> Response {
+    if let Some(reason) = query.reason.as_ref().filter(|name| DropReason::ALL.iter().all(|r| r.as_str() != **name)) {
+        let known = DropReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ");
+        return error(StatusCode::BAD_REQUEST, format!("there is no drop reason `{reason}`; known are {known}"));
+    }
+    let Ok(slot) = Arc::clone(&shared.streams).try_acquire_owned() else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, format!("{STREAMS_MAX} others watch already; close one"));
+    };
+    let tap = match shared.control.tap(query.sample) {
+        Ok(tap) => tap,
+        Err(problem) => return error(status_of(&problem), problem.to_string()),
+    };
+    let (mut sender, body) = Channel::<Bytes>::new(PIECES_MAX);
+    tokio::spawn(async move {
+        let _slot = slot;
+        let Tap { mut drops, lost, guard: _guard } = tap;
+        let started = Now::read();
+        let mut names: HashMap<u32, String> = HashMap::new();
+        let mut events = Vec::with_capacity(DROPS_AT_ONCE);
+        loop {
+            events.clear();
+            let waited = tokio::time::timeout(HEARTBEAT, drops.recv_many(&mut events, DROPS_AT_ONCE)).await;
+            if waited == Ok(0) {
+                return;
+            }
+            let mut piece = vec![];
+            for event in &events {
+                let interface = names.entry(event.ifindex).or_insert_with(|| {
+                    shared.control.interface_name(event.ifindex).unwrap_or_else(|| format!("#{}", event.ifindex))
+                });
+                let drop = CapturedDrop::new(event, interface.clone(), started, &lost);
+                let is_meant = query.interface.as_ref().is_none_or(|name| *name == drop.interface)
+                    && query.reason.as_ref().is_none_or(|reason| *reason == drop.reason);
+                if is_meant && let Ok(line) = serde_json::to_vec(&drop) {
+                    piece.extend(line);
+                    piece.push(b'\n');
+                }
+            }
+            if names.len() > NAMES_MAX || events.is_empty() {
+                // Interfaces come and go, and an index may be another one's next time.
+                names.clear();
+            }
+            if piece.is_empty() {
+                piece.push(b'\n');
+            }
+            if sender.send_data(piece.into()).await.is_err() {
                 return;
             }
         }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::{
     Stages,
     actor::Actor,
+    drops::DropHub,
     planes::Planes,
     simulated_sites,
     top::{SourceBoard, Watcher},
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     api::{
         Control, ControlError, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, Reloaded,
-        SiteStatus, Status, TargetStatus, Watch,
+        SiteStatus, Status, Tap, TargetStatus, Watch,
     },
     clock::Now,
     config::{self, Config, ModelsConfig},
@@ -47,6 +48,7 @@ pub(super) struct Daemon {
     model_problem: Mutex<Option<String>>,
     proxy: ReloadHandle,
     board: Arc<SourceBoard>,
+    drops: Arc<DropHub>,
     /// One change of configuration or models at a time.
     changing: Mutex<()>,
 }
@@ -68,6 +70,7 @@ impl Daemon {
             model_problem: Mutex::new(stages.model_problem.as_ref().map(ToString::to_string)),
             proxy,
             board: Arc::clone(&stages.board),
+            drops: Arc::clone(&stages.drops),
             changing: Mutex::new(()),
         }
     }
@@ -209,6 +212,15 @@ impl Control for Daemon {
             Arc::clone(&self.enforcer),
             Arc::clone(&self.metrics),
         ))
+    }
+
+    fn tap(&self, sample: Option<u32>) -> Result<Tap, ControlError> {
+        self.drops.tap(sample)
+    }
+
+    fn interface_name(&self, ifindex: u32) -> Option<String> {
+        let kernel = self.kernel.as_ref()?.lock();
+        kernel.status().iter().find(|status| status.ifindex == ifindex).map(|status| status.name.clone())
     }
 
     fn models(&self) -> ModelList {

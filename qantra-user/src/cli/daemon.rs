@@ -52,6 +52,16 @@ impl Daemon {
         line_bytes_max: usize,
         mut each: impl FnMut(T) -> bool,
     ) -> Result<(), CliError> {
+        self.stream_beats(path, line_bytes_max, |value: Option<T>| value.is_none_or(&mut each))
+    }
+
+    /// The same, and `None` after each piece, be it an empty line: for those who must look at a clock as well.
+    pub(super) fn stream_beats<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        line_bytes_max: usize,
+        mut each: impl FnMut(Option<T>) -> bool,
+    ) -> Result<(), CliError> {
         let mut rest: Vec<u8> = Vec::new();
         let mut wrong = None;
         self.client.stream(Method::GET, path, |piece| {
@@ -60,7 +70,7 @@ impl Daemon {
             for line in rest[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 match serde_json::from_slice(line) {
                     Ok(value) => {
-                        if !each(value) {
+                        if !each(Some(value)) {
                             return false;
                         }
                     }
@@ -74,7 +84,7 @@ impl Daemon {
             if rest.len() > line_bytes_max {
                 wrong = Some(anyhow::anyhow!("the daemon's answer has a line of more than {line_bytes_max} bytes"));
             }
-            wrong.is_none()
+            wrong.is_none() && each(None)
         })?;
         wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
     }

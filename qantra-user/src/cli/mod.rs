@@ -5,6 +5,7 @@
 
 mod allowlists;
 mod blocklists;
+mod capture;
 mod completions;
 mod config;
 mod daemon;
@@ -73,6 +74,7 @@ enum Verb {
     Run(run::Args),
     Status(status::Args),
     Top(top::Args),
+    Capture(capture::Args),
     #[command(visible_alias = "decision")]
     Decisions(decisions::Args),
     #[command(visible_alias = "allowlist")]
@@ -147,6 +149,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Run(args) => run::run(args, &cli.config),
         Verb::Status(args) => status::run(args, &daemon()?, &output),
         Verb::Top(args) => top::run(args, &daemon()?, &output),
+        Verb::Capture(args) => capture::run(args, &daemon()?, &output),
         Verb::Decisions(args) => decisions::run(args, &daemon()?, &output),
         Verb::Allowlists(args) => allowlists::run(args, &daemon()?, &output),
         Verb::Blocklists(args) => blocklists::run(args, &daemon()?, &output),
