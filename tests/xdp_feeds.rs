@@ -65,6 +65,7 @@ fn nothing_listed_slips_through_a_thousand_exchanges() -> Result<()> {
             exchanges += 1;
             plane.replace_feeds(&lists[exchanges % lists.len()], &nobody)?;
         }
+        println!("{hook:?}: {exchanges} exchanges in {:?}", begun.elapsed());
         assert!(exchanges > 20, "{hook:?}: {exchanges} exchanges are too few to say anything");
         for (flood, (sent, received)) in floods.iter().zip(before) {
             let sent = flood.sent() - sent;
@@ -124,7 +125,6 @@ fn map_bytes(kernel: &Kernel) -> Result<u64> {
 }
 
 #[test]
-#[ignore = "not met yet: in two of five runs one honest source missed up to 1,190 of its 5,000 packets"]
 fn spoofed_sources_neither_hide_the_honest_nor_take_memory() -> Result<()> {
     let pins = Pins::new();
     // The shipped sizes, and one processor, as one receive queue has.

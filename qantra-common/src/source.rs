@@ -1,10 +1,10 @@
 //! Enters: an address. Leaves: under which key its source is counted, and where. The layout of what the kernel keeps of
 //! a source between two reports.
 //!
-//! Each CPU has a table of slots, one for each hash, with exact counts: the usual packet finds its source there and
+//! Each CPU has a table of slots, two for each hash, with exact counts: the usual packet finds its source there and
 //! touches one or two cache lines. Counts go on to [`map::SOURCES`](crate::map::SOURCES), which CPUs share, after 1, 2, 4,
-//! … and then after each [`FLUSH_PACKETS`]. A source that finds its slot taken is counted in a count-min sketch (Cormode
-//! and Muthukrishnan, 2005; updated conservatively, Estan and Varghese, SIGCOMM 2002), and takes the slot when the sketch
+//! … and then after each [`FLUSH_PACKETS`]. A source that finds both taken is counted in a count-min sketch (Cormode
+//! and Muthukrishnan, 2005; updated conservatively, Estan and Varghese, SIGCOMM 2002), and takes one when the sketch
 //! says that it sends more. So sources that send one packet each, however many, neither displace those that send much nor
 //! fill the shared table.
 
@@ -128,11 +128,11 @@ pub const fn hash(key: &Address, seed: u64) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
-/// A source's slot.
+/// The first of a source's two slots.
 #[inline(always)]
 #[must_use]
 pub const fn slot_of(hash: u64) -> u32 {
-    (hash >> 40) as u32 & (SLOTS - 1)
+    (hash >> 40) as u32 & (SLOTS - 2)
 }
 
 /// A source's counter in one row of the sketch.
@@ -180,8 +180,8 @@ mod tests {
             slots.insert(slot_of(hash));
             columns.insert(column_of(hash, 2));
         }
-        // 4,096 balls at random: in 8,192 bins about 3,224 are hit, in 4,096 bins about 2,589. Neighbours may do better.
-        assert!(slots.len() > 3_050, "{}", slots.len());
+        // 4,096 balls at random hit about 2,589 of 4,096 bins. Neighbours may do better.
+        assert!(slots.len() > 2_430, "{}", slots.len());
         assert!(columns.len() > 2_430, "{}", columns.len());
     }
 }

@@ -56,7 +56,9 @@ pub(crate) fn count<F: Frame>(
     // SAFETY: live values of this CPU; programs do not interrupt each other on it.
     let mut slot = unsafe { &mut *SOURCE_SLOTS.get_ptr_mut(slot_of(hash))? };
     if !is_same(&slot.key, &visit.key) {
-        slot = settle(slot, &visit)?;
+        // SAFETY: as above.
+        let other = unsafe { &mut *SOURCE_SLOTS.get_ptr_mut(slot_of(hash) + 1)? };
+        slot = if is_same(&other.key, &visit.key) { other } else { settle(slot, other, &visit)? };
     }
     let weight = add(slot, packet, &mut visit, frame.wire_bytes());
     if weight < slot.due {
@@ -115,7 +117,7 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
 /// Finds a place for a source that has no slot: the slot of one that sends less, or the spare one, to be counted exactly
 /// all the same. `None` when it is one of so many that each must be counted by the sketch alone.
 #[inline(never)]
-fn settle<'a>(resident: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut SourceSlot> {
+fn settle<'a>(one: &'a mut SourceSlot, other: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut SourceSlot> {
     // SAFETY: live values of this CPU; the helper takes nothing.
     let (cpu, spare, epoch) = unsafe {
         let epoch = (bpf_ktime_get_boot_ns() >> EPOCH_SHIFT) as u32;
@@ -123,20 +125,23 @@ fn settle<'a>(resident: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut
     };
     begin_epoch(cpu, epoch);
     cpu.sketched += visit.packets;
-    let estimate = sketch(visit.hash, visit.packets, epoch);
-    let above_noise = estimate.saturating_sub(cpu.sketched / SKETCH_COLUMNS as u32);
-    let residents = resident.total + resident.counts[PACKETS];
-    let residents = match epoch.wrapping_sub(resident.epoch) {
-        0 => residents,
-        1 => residents >> 2,
-        _ => 0,
-    };
-    let slot = if above_noise > residents {
+    let above_noise = sketch(visit.hash, visit.packets, epoch).saturating_sub(cpu.sketched / SKETCH_COLUMNS as u32);
+    let (weight, other_weight) = (standing(one, epoch), standing(other, epoch));
+    let (resident, weight) = if other_weight < weight { (other, other_weight) } else { (one, weight) };
+    let mut seen_before = 0;
+    let slot = if above_noise > weight {
         if resident.counts[PACKETS] != 0 {
             hand_on(resident, visit);
         }
         resident
-    } else if cpu.inserts < visit.tunables.inserts_max || above_noise > PROMOTED_PACKETS {
+    } else if cpu.inserts < visit.tunables.inserts_max {
+        spare
+    } else if above_noise > PROMOTED_PACKETS {
+        // From here on it is counted exactly. What the sketch alone has seen of it is added; not more, because user
+        // space may have taken it out of the table a moment ago.
+        if SOURCES.get_ptr(visit.key).is_none() {
+            seen_before = PROMOTED_PACKETS;
+        }
         spare
     } else {
         cpu.uncounted += u64::from(visit.packets);
@@ -148,7 +153,19 @@ fn settle<'a>(resident: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut
     slot.total = 0;
     slot.due = 0;
     slot.over = 0;
+    slot.counts[PACKETS] = seen_before;
     Some(slot)
+}
+
+/// How much a slot's source sends: packets of this epoch and a part of those before.
+#[inline(always)]
+fn standing(slot: &SourceSlot, epoch: u32) -> u32 {
+    let packets = slot.total + slot.counts[PACKETS];
+    match epoch.wrapping_sub(slot.epoch) {
+        0 => packets,
+        1 => packets >> 2,
+        _ => 0,
+    }
 }
 
 #[inline(always)]

@@ -62,6 +62,8 @@ impl FeedMaps {
         let new_tables = [(false, &sources), (true, destinations.as_ref().unwrap_or(&sources))];
         for (is_destination, tables) in new_tables {
             let slot = feed::table_slot(new, is_destination);
+            // Not empty only when an exchange was cut short.
+            self.clear(slot)?;
             self.put(slot, tables)?;
             state.heads[slot as usize] = tables.head;
         }
@@ -70,12 +72,15 @@ impl FeedMaps {
         state.generation = new;
         self.publish(state)?;
         // Written again for the wait alone: no program that read the old generation runs any more when this returns.
-        self.put(feed::table_slot(new, false), &sources)?;
-        for is_destination in [false, true] {
-            let slot = feed::table_slot(old, is_destination);
-            for outer in [&self.blocks, &self.leaves, &self.filter, &self.cells] {
-                set_inner(outer, slot, None)?;
+        // With nothing listed there is no address that could slip through.
+        for (is_destination, tables) in new_tables {
+            if let Some((outer, inner)) = self.pairs(tables).into_iter().find(|(_, inner)| inner.is_some()) {
+                set_inner(outer, feed::table_slot(new, is_destination), inner.as_ref())?;
+                break;
             }
+        }
+        for is_destination in [false, true] {
+            self.clear(feed::table_slot(old, is_destination))?;
         }
         Ok(bytes)
     }
@@ -84,11 +89,31 @@ impl FeedMaps {
         self.state.set(0, state, 0).map_err(|error| failed(io::Error::other(error)))
     }
 
+    /// Empties a place. Each write to a map of maps waits for a grace period, so what is empty is left alone.
+    fn clear(&self, slot: u32) -> Result<(), PlaneError> {
+        for outer in [&self.blocks, &self.leaves, &self.filter, &self.cells] {
+            if has_inner(outer, slot)? {
+                set_inner(outer, slot, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pairs<'a>(&'a self, tables: &'a FilledTables) -> [(&'a MapData, &'a Option<OwnedFd>); 4] {
+        [
+            (&self.blocks, &tables.blocks),
+            (&self.leaves, &tables.leaves),
+            (&self.filter, &tables.filter),
+            (&self.cells, &tables.cells),
+        ]
+    }
+
+    /// The place was emptied before.
     fn put(&self, slot: u32, tables: &FilledTables) -> Result<(), PlaneError> {
-        set_inner(&self.blocks, slot, tables.blocks.as_ref())?;
-        set_inner(&self.leaves, slot, tables.leaves.as_ref())?;
-        set_inner(&self.filter, slot, tables.filter.as_ref())?;
-        set_inner(&self.cells, slot, tables.cells.as_ref())
+        for (outer, inner) in self.pairs(tables).into_iter().filter(|(_, inner)| inner.is_some()) {
+            set_inner(outer, slot, inner.as_ref())?;
+        }
+        Ok(())
     }
 }
 
@@ -172,6 +197,18 @@ fn write_mapped(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
         libc::munmap(address, bytes.len());
     }
     Ok(())
+}
+
+/// Whether a map stands in a place of a map of maps.
+fn has_inner(outer: &MapData, slot: u32) -> Result<bool, PlaneError> {
+    let mut id = 0_u32;
+    let outer = outer.fd().as_fd().as_raw_fd();
+    // SAFETY: an open descriptor; key and value are four bytes each, as in every map of maps.
+    match check(unsafe { bpf::bpf_map_lookup_elem(outer, (&raw const slot).cast(), (&raw mut id).cast()) }) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Puts a map into a place of a map of maps, or nothing.
