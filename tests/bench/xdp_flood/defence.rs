@@ -4,6 +4,7 @@
 use std::{io::Write, net::IpAddr, os::fd::BorrowedFd, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
 use qantra_tests::{
     kernel::{Pins, ban, interface},
     netns::NetNs,
@@ -11,7 +12,7 @@ use qantra_tests::{
 use qantra_user::{
     config::{Hook, KernelConfig, Role},
     decide::Direction,
-    enforce::KernelPlane,
+    enforce::{AddressRanges, FeedPlane, KernelPlane},
     xdp::{Entry, Kernel, Verdict},
 };
 
@@ -22,11 +23,13 @@ use crate::sender::{SOURCES, Sources};
 pub(crate) enum Defence {
     /// Nothing: packets go up the stack.
     None,
-    /// Qantra's rungs.
+    /// Qantra's rungs, with the sources as a list: what an nftables set is.
     Native,
     Tcx,
     Clsact,
     Generic,
+    /// Qantra's highest rung, with the sources as decisions: each with an end and counts of its own.
+    NativeBans,
     /// An nftables set in the raw table's place, before connection tracking.
     NftRaw,
     /// An nftables set at netdev ingress.
@@ -34,8 +37,8 @@ pub(crate) enum Defence {
 }
 
 impl Defence {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Native, Self::Tcx, Self::Clsact, Self::Generic, Self::NftRaw, Self::NftNetdev];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Native, Self::Tcx, Self::Clsact, Self::Generic, Self::NativeBans, Self::NftRaw, Self::NftNetdev];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -44,6 +47,7 @@ impl Defence {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
             Self::Generic => "generic",
+            Self::NativeBans => "native_bans",
             Self::NftRaw => "nft_raw",
             Self::NftNetdev => "nft_netdev",
         }
@@ -68,10 +72,11 @@ impl<'a> Active<'a> {
             Defence::None => What::Nothing,
             Defence::NftRaw => nftables(gateway, "ip", "prerouting priority raw")?,
             Defence::NftNetdev => nftables(gateway, "netdev", &format!("ingress device {port} priority 0"))?,
-            Defence::Native => qantra(gateway, port, Hook::Native)?,
-            Defence::Tcx => qantra(gateway, port, Hook::Tcx)?,
-            Defence::Clsact => qantra(gateway, port, Hook::Clsact)?,
-            Defence::Generic => qantra(gateway, port, Hook::Generic)?,
+            Defence::Native => qantra(gateway, port, Hook::Native, Lists::Feed)?,
+            Defence::Tcx => qantra(gateway, port, Hook::Tcx, Lists::Feed)?,
+            Defence::Clsact => qantra(gateway, port, Hook::Clsact, Lists::Feed)?,
+            Defence::Generic => qantra(gateway, port, Hook::Generic, Lists::Feed)?,
+            Defence::NativeBans => qantra(gateway, port, Hook::Native, Lists::Decisions)?,
         };
         Ok(Self { gateway, what })
     }
@@ -119,7 +124,14 @@ impl Drop for Active<'_> {
     }
 }
 
-fn qantra(gateway: &NetNs, port: &str, hook: Hook) -> Result<What> {
+/// How the sources are told to Qantra.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    Feed,
+    Decisions,
+}
+
+fn qantra(gateway: &NetNs, port: &str, hook: Hook, lists: Lists) -> Result<What> {
     let pins = Pins::new();
     let bans_max = 2 * SOURCES as u32;
     let config =
@@ -129,10 +141,32 @@ fn qantra(gateway: &NetNs, port: &str, hook: Hook) -> Result<What> {
         Kernel::start(&config, &[interface(port, Role::Wan, hook)], false)?
     };
     let plane = kernel.plane();
-    for source in Sources::Banned.addresses() {
-        plane.ban(&ban(&source.to_string(), Direction::Source, None))?;
+    let sources = Sources::Banned.addresses();
+    match lists {
+        Lists::Feed => {
+            plane.replace_feeds(&listed(&sources), &AddressRanges::default())?;
+        }
+        Lists::Decisions => {
+            for source in sources {
+                plane.ban(&ban(&source.to_string(), Direction::Source, None))?;
+            }
+        }
     }
     Ok(What::Qantra(Some(Box::new((kernel, pins)))))
+}
+
+/// The addresses as a list: merged, as the kernel half wants it.
+fn listed(addresses: &[IpAddr]) -> AddressRanges {
+    let nets = IpNet::aggregate(&addresses.iter().map(|address| IpNet::from(*address)).collect());
+    let mut v4: Vec<(u32, u32)> = nets
+        .into_iter()
+        .filter_map(|net| match net {
+            IpNet::V4(v4) => Some((v4.network().to_bits(), v4.broadcast().to_bits())),
+            IpNet::V6(_) => None,
+        })
+        .collect();
+    v4.sort_unstable();
+    AddressRanges { v4, v6: Vec::new() }
 }
 
 fn nftables(gateway: &NetNs, family: &str, hook: &str) -> Result<What> {

@@ -82,7 +82,7 @@ fn sniffed(body: &[u8]) -> &'static str {
         start.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes()))
             && (*tag == "<!--" || matches!(start.get(tag.len()), Some(b' ' | b'>')))
     };
-    if TAGS.iter().any(|tag| is_tag(tag)) {
+    if TAGS.iter().any(is_tag) {
         return "text/html; charset=utf-8";
     }
     if start.starts_with(b"<?xml") {
