@@ -43,6 +43,8 @@ pub const FEED_HITS: &str = "FEED_HITS";
 pub const FEED_HITS_OLD: &str = "FEED_HITS_OLD";
 /// Exact counters of sources in the running window: mapped address → [`SourceCounters`].
 pub const SOURCES: &str = "SOURCES";
+/// What each CPU knows of itself: `u32` → [`CpuState`](crate::source::CpuState).
+pub const CPU_STATE: &str = "CPU_STATE";
 /// What is left of budgets: source or prefix → [`Bucket`](crate::limit::Bucket).
 pub const BUCKETS: &str = "BUCKETS";
 /// One [`Tunables`].

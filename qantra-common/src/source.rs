@@ -142,6 +142,15 @@ pub const fn column_of(hash: u64, row: u32) -> usize {
     (hash >> (row * 12)) as usize & (SKETCH_COLUMNS - 1)
 }
 
+#[cfg(feature = "user")]
+mod pod {
+    #![expect(unsafe_code, reason = "aya's `Pod` is an unsafe trait")]
+
+    // SAFETY: `repr(C)`, `Copy`, `'static`, and zerocopy's derives prove that there is no padding and that every bit
+    // pattern is valid.
+    unsafe impl aya::Pod for super::CpuState {}
+}
+
 const _: () = assert!(size_of::<SourceSlot>() == 136);
 const _: () = assert!(size_of::<CpuState>() == 24);
 

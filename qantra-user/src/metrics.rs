@@ -64,6 +64,9 @@ pub struct Metrics {
 
     /// `qantra_kernel_packets_total{iface,action,reason}`.
     pub kernel_packets: IntCounterVec,
+    /// `qantra_kernel_lost_total{what}`: events that found the buffer full, packets of sources that the table refused, and
+    /// packets of quiet sources that the sketch alone counted.
+    pub kernel_lost: IntCounterVec,
     /// `qantra_kernel_bytes_total{iface,action,reason}`.
     pub kernel_bytes: IntCounterVec,
     /// `qantra_kernel_hook{iface,hook}`: 1 for the rung of the ladder the interface stands on; `none` for none.
@@ -170,6 +173,12 @@ impl Metrics {
                 "qantra_kernel_packets_total",
                 "Packets the kernel half saw.",
                 &["iface", "action", "reason"],
+            )?,
+            kernel_lost: counters(
+                r,
+                "qantra_kernel_lost_total",
+                "Events and packets' sources that the kernel half could not tell of.",
+                &["what"],
             )?,
             kernel_bytes: counters(
                 r,

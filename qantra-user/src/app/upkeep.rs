@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     proxy::ProxyCounters,
     store::{Store, Write},
-    xdp::{DropReason, Kernel, Verdict},
+    xdp::{DropReason, Kernel, KernelLosses, Verdict},
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ impl Upkeep {
 
     fn run(self) {
         let mut seen = HashMap::new();
+        let mut lost = KernelLosses::default();
         let mut events = HashMap::new();
         let mut protected = self.enforcer.protected_networks();
         for round in 1_u64.. {
@@ -60,6 +61,7 @@ impl Upkeep {
             let now = Now::read();
             self.actor.sweep(now);
             self.count_verdicts(&mut seen);
+            self.count_losses(&mut lost);
             self.count_proxy_events(&mut events);
             if round % READ_BACK_ROUNDS == 0 {
                 self.read_back(now);
@@ -112,6 +114,20 @@ impl Upkeep {
             self.metrics.kernel_bytes.with_label_values(&labels).inc_by(grown(before.1, count.bytes));
             *before = (count.packets, count.bytes);
         }
+    }
+
+    fn count_losses(&self, seen: &mut KernelLosses) {
+        let Some(kernel) = &self.kernel else { return };
+        // A failure has been said by `count_verdicts`.
+        let Ok(losses) = kernel.lock().losses() else { return };
+        for (what, before, now) in [
+            ("events", seen.events, losses.events),
+            ("sources", seen.sources, losses.sources),
+            ("sketched", seen.sketched, losses.sketched),
+        ] {
+            self.metrics.kernel_lost.with_label_values(&[what]).inc_by(grown(before, now));
+        }
+        *seen = losses;
     }
 
     fn count_proxy_events(&self, seen: &mut HashMap<&'static str, u64>) {

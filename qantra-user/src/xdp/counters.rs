@@ -12,6 +12,7 @@ use qantra_common::{
         self, CHECK_LIMITS, CHECK_SOURCE, INTERFACE_PLACES, INTERFACE_PROBES, INTERFACES_MAX, IS_LOOPBACK, Interface,
         InterfaceCounters, LAN_NETWORKS_MAX, LanNetworks, ROLE_LAN, ROLE_WAN,
     },
+    source::CpuState,
 };
 
 use super::{XdpError, interface::Found};
@@ -39,6 +40,8 @@ pub struct KernelLosses {
     pub events: u64,
     /// Packets whose source could not be counted.
     pub sources: u64,
+    /// Packets of sources that the sketch alone counted: too many at once, and each of them too quiet.
+    pub sketched: u64,
 }
 
 /// The interface table and its counters.
@@ -46,6 +49,7 @@ pub(super) struct InterfaceTable {
     places: Array<MapData, Interface>,
     counters: PerCpuArray<MapData, InterfaceCounters>,
     lan: Array<MapData, LanNetworks>,
+    cpus: PerCpuArray<MapData, CpuState>,
     watched: Vec<Watched>,
 }
 
@@ -58,11 +62,12 @@ struct Watched {
 }
 
 impl InterfaceTable {
-    pub(super) fn new(places: Map, counters: Map, lan: Map) -> Result<Self, XdpError> {
+    pub(super) fn new(places: Map, counters: Map, lan: Map, cpus: Map) -> Result<Self, XdpError> {
         Ok(Self {
             places: places.try_into().map_err(XdpError::map(map::INTERFACES))?,
             counters: counters.try_into().map_err(XdpError::map(map::COUNTERS))?,
             lan: lan.try_into().map_err(XdpError::map(map::LAN_NETWORKS))?,
+            cpus: cpus.try_into().map_err(XdpError::map(map::CPU_STATE))?,
             watched: Vec::new(),
         })
     }
@@ -190,7 +195,9 @@ impl InterfaceTable {
     }
 
     pub(super) fn losses(&self) -> Result<KernelLosses, XdpError> {
-        let mut losses = KernelLosses::default();
+        let cpus = self.cpus.get(&0, 0).map_err(XdpError::map(map::CPU_STATE))?;
+        let sketched = cpus.iter().map(|cpu| cpu.uncounted).sum();
+        let mut losses = KernelLosses { sketched, ..KernelLosses::default() };
         for watched in &self.watched {
             let states = self.states(watched)?;
             losses.events += states.iter().map(|state| state.events_lost).sum::<u64>();

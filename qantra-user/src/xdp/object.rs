@@ -149,7 +149,12 @@ impl Object {
 
     /// The interface table; to be taken once.
     pub(super) fn interfaces(&mut self) -> Result<InterfaceTable, XdpError> {
-        InterfaceTable::new(self.take(map::INTERFACES)?, self.take(map::COUNTERS)?, self.take(map::LAN_NETWORKS)?)
+        InterfaceTable::new(
+            self.take(map::INTERFACES)?,
+            self.take(map::COUNTERS)?,
+            self.take(map::LAN_NETWORKS)?,
+            self.take(map::CPU_STATE)?,
+        )
     }
 
     /// The ring buffer; to be taken once.
