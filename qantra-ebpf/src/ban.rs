@@ -60,10 +60,10 @@ pub(crate) fn find(address: &Address, is_v6: bool, direction: u32, weight: &Weig
 #[inline(never)]
 pub(crate) fn is_protected(address: &Address, is_v6: bool) -> bool {
     if is_v6 {
-        may_hold(filter::protected_v6(address.upper_number())) && PROTECTED_V6.get(&Key::new(128, address.0)).is_some()
+        may_hold(filter::protected_v6(address.upper_number())) && PROTECTED_V6.get(Key::new(128, address.0)).is_some()
     } else {
         may_hold(filter::protected_v4(u32::from_be(address.low())))
-            && PROTECTED_V4.get(&Key::new(32, address.low())).is_some()
+            && PROTECTED_V4.get(Key::new(32, address.low())).is_some()
     }
 }
 

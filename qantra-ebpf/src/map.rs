@@ -33,7 +33,8 @@ pub(crate) static BANS_V6_64: HashMap<[u32; 2], Ban> = HashMap::with_max_entries
 pub(crate) static PREFIX_BANS_V4: LpmTrie<[u32; 2], Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static PREFIX_BANS_V6: LpmTrie<[u32; 4], Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
-const _: () = assert!(size_of::<[u32; 2]>() % align_of::<Ban>() == 0 && size_of::<[u32; 4]>() % align_of::<Ban>() == 0);
+const _: () = assert!(size_of::<[u32; 2]>().is_multiple_of(align_of::<Ban>()));
+const _: () = assert!(size_of::<[u32; 4]>().is_multiple_of(align_of::<Ban>()));
 #[map]
 pub(crate) static PROTECTED_V4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(PROTECTED_MAX, BPF_F_NO_PREALLOC);
 #[map]
