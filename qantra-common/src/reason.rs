@@ -4,7 +4,7 @@
 /// Declares the enum, its names and the list of all from one table, so that they cannot drift apart.
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {
-        /// Why a packet was dropped. The number is the slot in [`map::InterfaceCounters`](crate::map::InterfaceState) and
+        /// Why a packet was dropped. The number is the slot in [`map::InterfaceCounters`](crate::map::InterfaceCounters) and
         /// stands in events: numbers are never given a new meaning within one ABI version.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
