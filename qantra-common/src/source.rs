@@ -45,7 +45,9 @@ pub struct SourceSlot {
     pub over: u32,
     /// Until when they are.
     pub over_until_boot_ns: u64,
-    /// Bytes since the last flush.
+    /// A bit for each hash of a pair of ports in this epoch: a datagram whose bit is set belongs to a flow that is known.
+    pub flow_bits: u64,
+    /// Bytes since the last flush; what follows is since then as well.
     pub bytes: u64,
     /// Packets since the last flush, by kind.
     pub counts: [u32; KINDS],
@@ -55,8 +57,6 @@ pub struct SourceSlot {
     pub waived: [u32; KINDS],
     /// Always 0.
     pub reserved: u32,
-    /// A bit for each hash of a pair of ports since the last flush.
-    pub flow_bits: u64,
     /// Ports knocked at since the last flush: see [`port_bit`](crate::map::port_bit).
     pub ports: [u64; 4],
 }

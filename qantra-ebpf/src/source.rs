@@ -107,8 +107,10 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
     let mut weight = packets;
     if let Some(port) = packet.knocks_at() {
         let (word, mask) = port_bit(port);
-        slot.ports[word & 3] |= mask;
-        weight *= KNOCK_WEIGHT;
+        if slot.ports[word & 3] & mask == 0 {
+            slot.ports[word & 3] |= mask;
+            weight *= KNOCK_WEIGHT;
+        }
     }
     visit.kinds = kinds;
     weight
@@ -153,6 +155,7 @@ fn settle<'a>(one: &'a mut SourceSlot, other: &'a mut SourceSlot, visit: &Visit<
     slot.total = 0;
     slot.due = 0;
     slot.over = 0;
+    slot.flow_bits = 0;
     slot.counts[PACKETS] = seen_before;
     Some(slot)
 }
@@ -217,6 +220,7 @@ fn flush(slot: &mut SourceSlot, visit: &Visit<'_>) {
     if slot.epoch != epoch {
         slot.total = if epoch.wrapping_sub(slot.epoch) == 1 { slot.total >> 2 } else { 0 };
         slot.epoch = epoch;
+        slot.flow_bits = 0;
     }
     slot.total += slot.counts[PACKETS];
     slot.due = slot.total.clamp(1, FLUSH_PACKETS);
