@@ -38,7 +38,7 @@ fn with_client(seed: u64, others: usize, around: u32) -> Result<AddressRanges> {
 }
 
 #[test]
-fn nothing_listed_slips_through_a_thousand_exchanges() -> Result<()> {
+fn nothing_listed_slips_through_while_lists_are_exchanged() -> Result<()> {
     // A thousand, or as many as a machine manages in this time: floods end after a minute.
     const MOST: usize = 1_000;
     for (hook, seconds) in [(Hook::Native, 30), (Hook::Tcx, 10)] {
