@@ -68,6 +68,8 @@ pub use settings::{EngineMode, LimitAction, Settings};
 #[cfg(feature = "load")]
 pub use source::StdFiles;
 pub use source::{FileProvider, MemoryFiles};
-pub use transaction::{Connection, Ending, Host, Intervention, Lookups, Match, NoLookups, Scratch, Transaction};
+pub use transaction::{
+    Connection, Ending, Host, Intervention, Lookups, Match, NoLookups, OwnedTransaction, Scratch, Transaction,
+};
 pub use transform::Transform;
 pub use variable::Variable;

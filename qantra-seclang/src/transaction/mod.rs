@@ -6,6 +6,7 @@ mod effects;
 mod evaluate;
 mod expand;
 mod input;
+mod owned;
 mod phases;
 mod report;
 mod scratch;
@@ -14,6 +15,7 @@ mod tests;
 
 use std::net::IpAddr;
 
+pub use owned::OwnedTransaction;
 pub use report::Match;
 pub use scratch::Scratch;
 
