@@ -97,6 +97,15 @@ impl Store {
         self.chains = chains;
     }
 
+    /// About how many bytes the tables hold.
+    pub(crate) const fn held_bytes(&self) -> usize {
+        let words = self.rows.capacity() + self.memos.capacity() + self.group_bits.capacity();
+        self.arena.capacity()
+            + self.nodes.capacity() * size_of::<Node>()
+            + self.bits.capacity() * size_of::<u64>()
+            + words * size_of::<u32>()
+    }
+
     pub(crate) fn get(&self, span: Span) -> &[u8] {
         self.arena.get(span.start as usize..span.end as usize).unwrap_or_default()
     }

@@ -92,7 +92,13 @@ impl Parser<'_> {
             }
             b'"' => {
                 self.at += 1;
-                self.string()?;
+                if let Err(error) = self.string() {
+                    // What was read before a mistake is looked at as well, as far as there is room.
+                    if self.at == self.text.len() && store.items(GROUPS.0).len() < limit {
+                        self.keep(store);
+                    }
+                    return Err(error);
+                }
             }
             b't' => self.word(b"true", b"true")?,
             b'f' => self.word(b"false", b"false")?,
@@ -103,10 +109,14 @@ impl Parser<'_> {
         if store.items(GROUPS.0).len() >= limit {
             return Err(BodyError("more arguments than SecArgumentsLimit allows"));
         }
+        self.keep(store);
+        Ok(())
+    }
+
+    fn keep(&self, store: &mut Store) {
         let key = store.keep(&self.path);
         let value = store.keep(&self.spare);
         add_argument(store, GROUPS, key, value);
-        Ok(())
     }
 
     fn word(&mut self, word: &[u8], value: &[u8]) -> Result<(), BodyError> {
@@ -137,7 +147,11 @@ impl Parser<'_> {
         self.spare.clear();
         loop {
             let rest = &self.text[self.at..];
-            let plain = memchr::memchr2(b'"', b'\\', rest).ok_or(MALFORMED)?;
+            let Some(plain) = memchr::memchr2(b'"', b'\\', rest) else {
+                self.spare.extend_from_slice(rest);
+                self.at = self.text.len();
+                return Err(MALFORMED);
+            };
             if rest[..plain].iter().any(|b| *b < 0x20) {
                 return Err(MALFORMED);
             }

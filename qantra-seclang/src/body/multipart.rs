@@ -77,6 +77,8 @@ pub(crate) struct Limits {
     pub(crate) files: usize,
     /// Files' content is wanted as `FILES_TMP_CONTENT`.
     pub(crate) keep_files: bool,
+    /// The end of the body is missing: what was read of the last part is a part.
+    pub(crate) cut: bool,
 }
 
 /// Reads a body. Flags and what was read are stored in any case.
@@ -367,6 +369,9 @@ impl Parser<'_> {
                 Some(offset) => line_start + offset + 1,
                 None => body.len(),
             };
+        }
+        if self.limits.cut {
+            return Ok((body, Boundary::Final, &[]));
         }
         Err(BodyError("Multipart: Final boundary missing."))
     }

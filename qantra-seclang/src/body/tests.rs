@@ -22,7 +22,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 const POST: (Variable, Variable) = (Variable::ArgsPost, Variable::ArgsPostNames);
-const LIMITS: multipart::Limits = multipart::Limits { arguments: 10, files: 10, keep_files: true };
+const LIMITS: multipart::Limits = multipart::Limits { arguments: 10, files: 10, keep_files: true, cut: false };
 
 #[test]
 fn forms() {

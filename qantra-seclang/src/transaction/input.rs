@@ -143,6 +143,13 @@ impl Transaction<'_, '_> {
         self.intervention
     }
 
+    /// What was handed in of the request's body is only its beginning: the host looks at no more. What cannot be read for
+    /// that reason alone is no error of the client's.
+    pub fn request_body_is_cut(&mut self) {
+        self.s.bodies_cut.0 = true;
+        self.s.store.set_single(Variable::InboundDataError, b"1");
+    }
+
     /// The status line of the response.
     pub fn response_line(&mut self, status: u16, protocol: &[u8]) {
         let store = &mut self.s.store;

@@ -84,6 +84,7 @@ impl Transaction<'_, '_> {
                     arguments: settings.arguments_limit,
                     files: settings.upload_file_limit,
                     keep_files: self.rules.looks_at_files,
+                    cut: self.s.bodies_cut.0,
                 };
                 multipart::parse(&body, &content_type, limits, &mut self.s.store)
             }
@@ -93,6 +94,12 @@ impl Transaction<'_, '_> {
             Some(Processor::Xml) => xml::parse(&body, settings.arguments_limit, &mut self.s.store),
         };
         self.s.request_body = body;
+        if self.s.bodies_cut.0 {
+            // The end is missing: that a boundary or a bracket is missing as well says nothing.
+            self.s.store.set_single(Variable::MultipartStrictError, b"0");
+            self.s.store.set_single(Variable::MultipartUnmatchedBoundary, b"0");
+            return;
+        }
         match done {
             Ok(()) => {}
             Err(error) if self.processor == Some(Processor::Multipart) => {

@@ -84,6 +84,12 @@ impl Scratch {
         Self::default()
     }
 
+    /// About how many bytes it holds, so that a host can let go of one that a large request has grown.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.store.held_bytes() + self.request_body.capacity() + self.response_body.capacity()
+    }
+
     pub(super) fn reset(&mut self, rules: &RuleSet) {
         if self.store.arena.capacity() > KEPT_BYTES_MAX {
             self.store = Store::default();

@@ -252,6 +252,41 @@ fn refusals_tell_file_line_and_name() {
     }
 }
 
+/// A host that looks at the beginning alone must find what is in it, and must not take its own cut for the client's error.
+#[test]
+fn a_body_that_was_cut_is_looked_at_and_is_no_error() {
+    let rules = rules(
+        r#"SecRule ARGS "@contains evil" "id:2,phase:2,pass"
+           SecRule INBOUND_DATA_ERROR "@eq 1" "id:3,phase:2,pass""#,
+    );
+    let part = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nan evil te";
+    for (kind, body) in [
+        ("application/x-www-form-urlencoded", "a=b&c=an evil te"),
+        ("application/json", r#"{"a":1,"b":["an evil te"#),
+        ("multipart/form-data; boundary=X", part),
+    ] {
+        for cut in [true, false] {
+            let mut scratch = Scratch::new();
+            let mut host = Host { now_s: 0, elapsed_ms: 0, collections: &mut NoCollections, lookups: &NoLookups };
+            let mut transaction = rules.transaction(&mut scratch, &connection());
+            transaction.request_line(b"POST", b"/", b"HTTP/1.1");
+            transaction.request_header(b"content-type", kind.as_bytes());
+            let _ = transaction.request_headers(&mut host);
+            let _ = transaction.request_body(body.as_bytes());
+            if cut {
+                transaction.request_body_is_cut();
+            }
+            let _ = transaction.finish_request(&mut host);
+            let ids: Vec<_> = transaction.matches().map(|found| found.rule_id).collect();
+            let broken = kind != "application/x-www-form-urlencoded";
+            match cut {
+                true => assert_eq!(ids, [2, 3], "{kind}"),
+                false => assert_eq!(ids.iter().any(|id| (200_002..=200_004).contains(id)), broken, "{kind}: {ids:?}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn includes_follow_globs_in_order() {
     let files = MemoryFiles::new()
