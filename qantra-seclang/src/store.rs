@@ -233,7 +233,7 @@ impl Store {
             return self.memos[place];
         }
         let mut spare = std::mem::take(&mut self.spare);
-        transform.apply(self.get(span), chains.unicode_map(), &mut spare);
+        transform.apply_mapped(self.get(span), chains.unicode_map(), &mut spare);
         let made = if spare == self.get(span) {
             from
         } else {
@@ -257,7 +257,7 @@ impl Store {
         let (parent, transform) = chains.step(chain);
         let from = self.transform_once(chains, span, parent);
         let mut spare = std::mem::take(&mut self.spare);
-        transform.apply(self.get(from), chains.unicode_map(), &mut spare);
+        transform.apply_mapped(self.get(from), chains.unicode_map(), &mut spare);
         let made = self.keep(&spare);
         self.spare = spare;
         made

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod dist;
 pub mod ebpf;
 pub mod eval;
+pub mod fuzz;
 pub mod kernels;
 pub mod lab;
 pub mod model;

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, ci, demo, dist, eval, lab, model, setup, test, tidy};
+use xtask::{bench, build, ci, demo, dist, eval, fuzz, lab, model, setup, test, tidy};
 
 /// Qantra's tasks.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum Task {
     Bench(bench::Args),
     /// Detection quality on labelled corpora.
     Eval(eval::Args),
+    /// Random bytes for the rule engine's readers, bounded in time and memory.
+    Fuzz(fuzz::Args),
     /// Train the shipped models.
     Model(model::Args),
     /// Check the invariants of ARCHITECTURE.md.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Eval(args) => eval::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Model(args) => model::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Dist(args) => dist::run(&args),

@@ -112,7 +112,18 @@ impl Transform {
     }
 
     /// Writes the transformed bytes into `out`, which is cleared first.
-    pub(crate) fn apply(self, input: &[u8], map: Option<&UnicodeMap>, out: &mut Vec<u8>) {
+    pub fn apply(self, input: &[u8], out: &mut Vec<u8>) {
+        self.apply_mapped(input, None, out);
+    }
+
+    /// Whether it may change a text: `false` is certain, and spares the work.
+    #[must_use]
+    pub fn may_change(self, input: &[u8]) -> bool {
+        self.trigger().is_none_or(|trigger| trigger.meets(&ByteSet::present(input)))
+    }
+
+    /// As [`Transform::apply`], with the code page of `SecUnicodeMapFile`.
+    pub(crate) fn apply_mapped(self, input: &[u8], map: Option<&UnicodeMap>, out: &mut Vec<u8>) {
         out.clear();
         match self {
             Self::Base64Decode => encode::base64_decode(input, false, out),

@@ -6,7 +6,7 @@ use super::Transform;
 
 fn apply(name: &str, input: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    Transform::parse(name).expect("known").apply(input, None, &mut out);
+    Transform::parse(name).expect("known").apply(input, &mut out);
     out
 }
 
@@ -89,7 +89,7 @@ proptest! {
         let present = crate::bytes::ByteSet::present(&input);
         for transform in Transform::ALL {
             let mut out = Vec::new();
-            transform.apply(&input, None, &mut out);
+            transform.apply(&input, &mut out);
             prop_assert!(out.len() <= 4 * input.len() + 20, "{}", transform.name());
             if transform.trigger().is_some_and(|trigger| !trigger.meets(&present)) {
                 prop_assert_eq!(&out, &input, "{}", transform.name());

@@ -142,6 +142,36 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// A request of a regression case, for fuzzing.
+#[derive(Debug)]
+pub struct Seed {
+    /// All its bytes.
+    pub bytes: Vec<u8>,
+    /// The content type it says.
+    pub content_type: String,
+    /// Its body; the query when it has none.
+    pub text: Vec<u8>,
+}
+
+/// The requests of every case of a checkout.
+///
+/// # Errors
+/// When a case cannot be read.
+pub fn seeds(crs: &Path) -> Result<Vec<Seed>> {
+    let mut seeds = Vec::new();
+    for case in case::read(&crs.join("tests/regression/tests"))? {
+        for stage in &case.stages {
+            let bytes = wire::bytes(&stage.input)?;
+            let Ok(request) = wire::receive(&bytes) else { continue };
+            let content_type = String::from_utf8_lossy(request.header("content-type").unwrap_or_default()).into_owned();
+            let query = request.target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default();
+            let text = if request.body.is_empty() { query.to_vec() } else { request.body.clone() };
+            seeds.push(Seed { bytes, content_type, text });
+        }
+    }
+    Ok(seeds)
+}
+
 /// The checkout: as given, or beside this one.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 pub use kernels::qemu_command;
-pub use rust::{bpf_cargo, bpf_clippy, cargo_deny, cross_cargo};
+pub use rust::{bpf_cargo, bpf_clippy, cargo_deny, cargo_fuzz, cross_cargo};
 
 use crate::workspace::Arch;
 

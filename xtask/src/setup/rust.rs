@@ -24,6 +24,9 @@ const LLVM: &str = "22";
 /// The version of cargo-deny that is known to work with our `deny.toml`.
 const CARGO_DENY: &str = "0.20.2";
 
+/// The version of cargo-fuzz that is known to work.
+const CARGO_FUZZ: &str = "0.13.2";
+
 /// Debian's stand-in for a toolchain with Rust's own sources.
 const DEBIAN_RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
@@ -135,6 +138,22 @@ pub(super) fn ensure_cargo_deny() -> Result<bool> {
 pub fn cargo_deny() -> Option<PathBuf> {
     let candidates = [Some(workspace::tools().join("bin/cargo-deny")), process::which("cargo-deny")];
     candidates.into_iter().flatten().find(|program| is_version(program, "cargo-deny", CARGO_DENY))
+}
+
+/// cargo-fuzz, installed into the target folder when there is none.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn cargo_fuzz() -> Result<PathBuf> {
+    let own = workspace::tools().join("bin/cargo-fuzz");
+    let candidates = [Some(own.clone()), process::which("cargo-fuzz")];
+    if let Some(found) = candidates.into_iter().flatten().find(|program| is_version(program, "cargo-fuzz", CARGO_FUZZ))
+    {
+        return Ok(found);
+    }
+    eprintln!("setup: cargo-fuzz {CARGO_FUZZ} (about a minute)");
+    process::quiet("cargo install cargo-fuzz", &mut cargo_install("cargo-fuzz", CARGO_FUZZ))?;
+    Ok(own)
 }
 
 /// A cargo that can build for another machine: the active toolchain's, or Debian's.
