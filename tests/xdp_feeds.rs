@@ -92,13 +92,13 @@ fn hits_of_a_list_come_back_by_address() -> Result<()> {
         let plane = kernel.plane();
         plane.replace_feeds(&with_client(4, 100, 3)?, &AddressRanges::default())?;
         assert_eq!(cable.pings()?, [false, false], "{hook:?}");
-        let hits = plane.take_feed_hits()?;
+        let hits = plane.take_feed_hits()?.by_address;
         for client in [CLIENT, CLIENT_V6] {
             let client: IpAddr = client.parse()?;
             let hit = hits.iter().find(|hit| hit.address == client);
             assert!(hit.is_some_and(|hit| hit.packets >= 1 && hit.bytes >= 60), "{hook:?} {client}: {hits:?}");
         }
-        let rest: u64 = plane.take_feed_hits()?.iter().map(|hit| hit.packets).sum();
+        let rest: u64 = plane.take_feed_hits()?.by_address.iter().map(|hit| hit.packets).sum();
         assert!(rest <= 4, "{hook:?}: {rest} were told a second time");
     }
     Ok(())

@@ -37,10 +37,10 @@ pub const FEED_LEAVES: &str = "FEED_LEAVES";
 pub const FEED_FILTER_V6: &str = "FEED_FILTER_V6";
 /// Likewise, an array of [`Cell`](crate::feed::Cell)s.
 pub const FEED_CELLS: &str = "FEED_CELLS";
-/// What feeds stopped, per CPU, by a hash of the address: `u32` → [`FeedHits`].
+/// What feeds stopped, per CPU, in two turns: [`feed_hit_place`] → [`FeedHits`].
 pub const FEED_HITS: &str = "FEED_HITS";
-/// What feeds stopped of addresses that lost their place in [`FEED_HITS`]: mapped address → [`Counter`].
-pub const FEED_HITS_OLD: &str = "FEED_HITS_OLD";
+/// Whose turn it is, 0 or 1: the kernel counts in that half of [`FEED_HITS`], user space reads the other. One `u32`.
+pub const FEED_HIT_TURN: &str = "FEED_HIT_TURN";
 /// Exact counters of sources in the running window: mapped address → [`SourceCounters`].
 pub const SOURCES: &str = "SOURCES";
 /// What each CPU knows of itself: `u32` → [`CpuState`](crate::source::CpuState).
@@ -60,10 +60,23 @@ pub const INTERFACE_PLACES: u32 = 1_024;
 pub const INTERFACE_PROBES: u32 = 4;
 /// Most networks of the LAN side, per family.
 pub const LAN_NETWORKS_MAX: usize = 16;
-/// Places in [`FEED_HITS`] on each CPU: a power of two.
+/// Places for an address each in one turn of [`FEED_HITS`] on each CPU: a power of two. One more is for what finds its
+/// place taken.
 pub const FEED_HIT_PLACES: u32 = 1_024;
-/// Entries of [`FEED_HITS_OLD`].
-pub const FEED_HITS_OLD_MAX: u32 = 4_096;
+
+/// Where a hash of an address is counted.
+#[inline(always)]
+#[must_use]
+pub const fn feed_hit_place(turn: u32, hash: u64) -> u32 {
+    (turn & 1) * (FEED_HIT_PLACES + 1) + ((hash >> 32) as u32 & (FEED_HIT_PLACES - 1))
+}
+
+/// Where everything is counted that finds its place taken.
+#[inline(always)]
+#[must_use]
+pub const fn feed_hit_spare(turn: u32) -> u32 {
+    (turn & 1) * (FEED_HIT_PLACES + 1) + FEED_HIT_PLACES
+}
 /// Entries of [`BUCKETS`]. Only sources that send much have one.
 pub const BUCKETS_MAX: u32 = 16_384;
 /// Most protected prefixes, per family.
@@ -178,7 +191,7 @@ pub struct LanNetworks {
     pub v6: [[u64; 2]; LAN_NETWORKS_MAX],
 }
 
-/// What feeds stopped of one address, on one CPU.
+/// What feeds stopped of one address, on one CPU, in one turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FeedHits {

@@ -1,18 +1,16 @@
 //! Enters: one end of a packet. Leaves: whether a feed lists it, and what feeds stopped, by address. The protected set
 //! wins over every feed. It must never read one generation's head and another's table.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use qantra_common::{
     feed::{Block, Cell, FeedHead, FeedV4, FeedV6, lists_v4, lists_v6, table_slot},
-    map::{Counter, FEED_HIT_PLACES, FeedHits},
+    map::{feed_hit_place, feed_hit_spare},
     packet::Address,
     source,
 };
 
 use crate::{
-    atomic,
     ban::{Weight, is_protected},
-    map::{FEED_BLOCKS, FEED_CELLS, FEED_FILTER_V6, FEED_HITS, FEED_HITS_OLD, FEED_LEAVES, FEED_STATE},
+    map::{FEED_BLOCKS, FEED_CELLS, FEED_FILTER_V6, FEED_HIT_TURN, FEED_HITS, FEED_LEAVES, FEED_STATE},
 };
 
 /// The tables of one generation and direction.
@@ -64,37 +62,23 @@ pub(crate) fn lists(address: &Address, is_v6: bool, is_destination: bool) -> boo
     is_listed && !is_protected(address, is_v6)
 }
 
-/// Counts what a feed stopped. An address that takes another's place sends the other's counts to a table that CPUs share.
+/// Counts what a feed stopped. The first address at a place has it until user space reads this turn's counts; what else
+/// comes there is counted together. A flood from more sources than there are places must cost no more than one from few.
 #[inline(always)]
 pub(crate) fn count_hit(address: &Address, weight: Weight) {
-    let place = (source::hash(address, 0) >> 32) as u32 & (FEED_HIT_PLACES - 1);
-    let Some(hits) = FEED_HITS.get_ptr_mut(place) else { return };
+    let Some(turn) = FEED_HIT_TURN.get(0).copied() else { return };
+    let Some(own) = FEED_HITS.get_ptr_mut(feed_hit_place(turn, source::hash(address, 0))) else { return };
     // SAFETY: a live value of this CPU.
-    let hits = unsafe { &mut *hits };
+    let mut hits = unsafe { &mut *own };
     if hits.address != *address {
-        if hits.dropped.packets != 0 {
-            retire(hits);
+        if hits.dropped.packets == 0 {
+            hits.address = *address;
+        } else {
+            let Some(spare) = FEED_HITS.get_ptr_mut(feed_hit_spare(turn)) else { return };
+            // SAFETY: as above.
+            hits = unsafe { &mut *spare };
         }
-        hits.address = *address;
-        hits.dropped = Counter { packets: 0, bytes: 0 };
     }
     hits.dropped.packets += weight.packets;
     hits.dropped.bytes += weight.bytes;
-}
-
-#[inline(always)]
-fn retire(hits: &FeedHits) {
-    if FEED_HITS_OLD.insert(hits.address, hits.dropped, u64::from(BPF_NOEXIST)).is_ok() {
-        return;
-    }
-    match FEED_HITS_OLD.get_ptr_mut(hits.address) {
-        // SAFETY: a live map value, changed by atomic instructions.
-        Some(old) => unsafe {
-            atomic::add(&raw mut (*old).packets, hits.dropped.packets);
-            atomic::add(&raw mut (*old).bytes, hits.dropped.bytes);
-        },
-        None => {
-            let _lost = FEED_HITS_OLD.insert(hits.address, hits.dropped, u64::from(BPF_ANY));
-        }
-    }
 }

@@ -12,8 +12,8 @@ use qantra_common::{
     filter,
     limit::Bucket,
     map::{
-        BUCKETS_MAX, Ban, Counter, EVENTS_BYTES, FEED_HIT_PLACES, FEED_HITS_OLD_MAX, FeedHits, INTERFACE_PLACES,
-        INTERFACES_MAX, Interface, InterfaceCounters, LanNetworks, PROTECTED_MAX, SourceCounters, Tunables,
+        BUCKETS_MAX, Ban, Counter, EVENTS_BYTES, FEED_HIT_PLACES, FeedHits, INTERFACE_PLACES, INTERFACES_MAX,
+        Interface, InterfaceCounters, LanNetworks, PROTECTED_MAX, SourceCounters, Tunables,
     },
     packet::{Address, Packet},
     source::{CpuState, SKETCH_ROWS, SPARE_SLOT, SketchRow, SourceSlot},
@@ -67,9 +67,9 @@ pub(crate) static FEED_FILTER_V6: btf_maps::ArrayOfMaps<btf_maps::Array<u64, { F
 pub(crate) static FEED_CELLS: btf_maps::ArrayOfMaps<btf_maps::Array<Cell, 1, ANY_SIZE>, 4> =
     btf_maps::ArrayOfMaps::new();
 #[map]
-pub(crate) static FEED_HITS: PerCpuArray<FeedHits> = PerCpuArray::with_max_entries(FEED_HIT_PLACES, 0);
+pub(crate) static FEED_HITS: PerCpuArray<FeedHits> = PerCpuArray::with_max_entries(2 * (FEED_HIT_PLACES + 1), 0);
 #[map]
-pub(crate) static FEED_HITS_OLD: LruHashMap<Address, Counter> = LruHashMap::with_max_entries(FEED_HITS_OLD_MAX, 0);
+pub(crate) static FEED_HIT_TURN: Array<u32> = Array::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, SourceCounters> = LruHashMap::with_max_entries(1, 0);

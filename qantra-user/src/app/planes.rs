@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     config::{KernelConfig, Role},
-    enforce::{AddressRanges, BanHits, FeedHit, FeedPlane, KernelBan, KernelPlane, PlaneError},
+    enforce::{AddressRanges, BanHits, FeedHits, FeedPlane, KernelBan, KernelPlane, PlaneError},
     nft::{self, NftPlane},
     xdp::{BanPlane, Kernel, Rung, XdpError},
 };
@@ -184,9 +184,12 @@ impl<P: KernelPlane + FeedPlane> FeedPlane for Planes<P> {
         Ok(programs + self.also(|nft| nft.replace_feeds(inbound, outbound))?)
     }
 
-    fn take_feed_hits(&self) -> Result<Vec<FeedHit>, PlaneError> {
+    fn take_feed_hits(&self) -> Result<FeedHits, PlaneError> {
         let mut hits = self.programs.take_feed_hits()?;
-        hits.extend(self.also(FeedPlane::take_feed_hits)?);
+        let nft = self.also(FeedPlane::take_feed_hits)?;
+        hits.by_address.extend(nft.by_address);
+        hits.other_packets += nft.other_packets;
+        hits.other_bytes += nft.other_bytes;
         Ok(hits)
     }
 }

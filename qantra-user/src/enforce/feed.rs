@@ -47,6 +47,17 @@ pub struct FeedHit {
     pub bytes: u64,
 }
 
+/// What the lists stopped since it was asked for last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FeedHits {
+    /// By address. One may stand here more than once.
+    pub by_address: Vec<FeedHit>,
+    /// Packets of addresses that came when all places for single addresses were taken.
+    pub other_packets: u64,
+    /// Their bytes.
+    pub other_bytes: u64,
+}
+
 /// The kernel half, as feeds see it.
 pub trait FeedPlane: Send + Sync {
     /// Puts other lists in the place of those in force, in one step: an address in both is never let through meanwhile.
@@ -57,11 +68,11 @@ pub trait FeedPlane: Send + Sync {
     /// The kernel has no memory for them, or bpf(2) fails; then the old ones stay in force.
     fn replace_feeds(&self, inbound: &AddressRanges, outbound: &AddressRanges) -> Result<u64, PlaneError>;
 
-    /// What the lists stopped since the last call, by address.
+    /// What the lists stopped since the last call.
     ///
     /// # Errors
     /// bpf(2) fails.
-    fn take_feed_hits(&self) -> Result<Vec<FeedHit>, PlaneError>;
+    fn take_feed_hits(&self) -> Result<FeedHits, PlaneError>;
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ mod table;
 mod tests;
 
 pub use enforcer::{Applied, EnforceError, Enforcer, KernelOutcome, Summary};
-pub use feed::{AddressRanges, FeedHit, FeedPlane};
+pub use feed::{AddressRanges, FeedHit, FeedHits, FeedPlane};
 pub use guard::{AllowEntry, Protection};
 pub use kernel::{BanHits, KernelBan, KernelPlane, PlaneError};
 pub use ledger::{DecisionHits, EndReason, Ended};

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     clock::Now,
     config::FeedsConfig,
-    enforce::{AddressRanges, Enforcer, FeedHit, FeedPlane},
+    enforce::{AddressRanges, Enforcer, FeedHit, FeedHits, FeedPlane},
     metrics::Metrics,
 };
 
@@ -456,25 +456,36 @@ impl Feeds {
             Some(Ok(hits)) => hits,
             Some(Err(error)) => {
                 tracing::warn!(%error, "what feeds stopped could not be read back");
-                Vec::new()
+                FeedHits::default()
             }
-            None => Vec::new(),
+            None => FeedHits::default(),
         };
-        let hits = packets.into_iter().map(|FeedHit { address, packets, bytes }| {
-            (address, ListHits { packets, bytes, requests: 0, last_unix_ms: Some(now.unix_ms) })
+        let last_unix_ms = Some(now.unix_ms);
+        let hits = packets.by_address.iter().map(|FeedHit { address, packets, bytes }| {
+            (*address, ListHits { packets: *packets, bytes: *bytes, requests: 0, last_unix_ms })
         });
         let requests = self.shared.enforcer.take_listed_requests().into_iter();
-        let one = ListHits { requests: 1, last_unix_ms: Some(now.unix_ms), ..ListHits::default() };
+        let one = ListHits { requests: 1, last_unix_ms, ..ListHits::default() };
         let mut state = self.shared.state.lock();
+        let mut fresh = vec![ListHits::default(); state.feeds.len()];
         for (address, hit) in hits.chain(requests.map(|address| (address, one))) {
             let forgotten = state.addresses.add(address, &hit);
             self.shared.metrics.queue_dropped("feed_hit_addresses").inc_by(forgotten as u64);
-            for feed in state.feeds.iter_mut().filter(|feed| feed.listing(address).is_some()) {
-                feed.hits.add(&hit);
-                let name = [feed.spec.name.as_str()];
-                self.shared.metrics.feeds.packets.with_label_values(&name).inc_by(hit.packets);
-                self.shared.metrics.feeds.requests.with_label_values(&name).inc_by(hit.requests);
+            let listing = state.feeds.iter().zip(&mut fresh).filter(|(feed, _)| feed.listing(address).is_some());
+            for (_, fresh) in listing {
+                fresh.add(&hit);
             }
+        }
+        let by_address = packets.by_address.iter().map(|hit| hit.packets).sum();
+        for (feed, mut hit) in state.feeds.iter_mut().zip(fresh) {
+            // The others are as those of known addresses are: these were the first to come, so a sample.
+            let part = hit.packets;
+            hit.packets += share(packets.other_packets, part, by_address);
+            hit.bytes += share(packets.other_bytes, part, by_address);
+            feed.hits.add(&hit);
+            let name = [feed.spec.name.as_str()];
+            self.shared.metrics.feeds.packets.with_label_values(&name).inc_by(hit.packets);
+            self.shared.metrics.feeds.requests.with_label_values(&name).inc_by(hit.requests);
         }
     }
 
@@ -514,6 +525,11 @@ impl Feeds {
             tracing::warn!(feed = name, %error, "an old list stays behind");
         }
     }
+}
+
+/// `amount` times `part` of `whole`.
+fn share(amount: u64, part: u64, whole: u64) -> u64 {
+    (u128::from(amount) * u128::from(part)).checked_div(u128::from(whole)).unwrap_or(0) as u64
 }
 
 impl Drop for Feeds {

@@ -21,7 +21,7 @@ use crate::{
     clock::Now,
     config::{Config, FeedsConfig, parse_net},
     decide::Standing,
-    enforce::{AddressRanges, AllowEntry, Enforcer, FeedHit, FeedPlane, PlaneError, ProtectedSet},
+    enforce::{AddressRanges, AllowEntry, Enforcer, FeedHit, FeedHits, FeedPlane, PlaneError, ProtectedSet},
     metrics::Metrics,
 };
 
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 struct Plane {
     lists: Mutex<(AddressRanges, AddressRanges)>,
-    hits: Mutex<Vec<FeedHit>>,
+    hits: Mutex<FeedHits>,
     refuses: Mutex<bool>,
 }
 
@@ -45,7 +45,7 @@ impl FeedPlane for Plane {
         Ok(4_711)
     }
 
-    fn take_feed_hits(&self) -> Result<Vec<FeedHit>, PlaneError> {
+    fn take_feed_hits(&self) -> Result<FeedHits, PlaneError> {
         Ok(std::mem::take(&mut *self.hits.lock()))
     }
 }
@@ -447,10 +447,8 @@ fn hits_are_told_by_feed_and_by_address() {
     let one = this.dir.path().join("one.txt");
     fs::write(&one, "45.9.148.3\n").unwrap();
     this.add(FeedSpec { direction: FeedDirection::Both, confidence: 30, ..spec("one", one.display()) });
-    this.plane.hits.lock().extend([
-        FeedHit { address: address("45.9.148.3"), packets: 5, bytes: 300 },
-        FeedHit { address: address("45.9.148.4"), packets: 2, bytes: 120 },
-    ]);
+    let hit = |text: &str, packets: u64| FeedHit { address: address(text), packets, bytes: 60 * packets };
+    this.plane.hits.lock().by_address = vec![hit("45.9.148.3", 5), hit("45.9.148.4", 2)];
     assert!(this.standing("45.9.148.3").is_some() && this.standing("45.9.148.3").is_some());
     this.feeds().take_hits(Now { boot_ns: 1, unix_ms: 1_700_000_000_000 });
     let hits = |name: &str| this.status(name).hits;
@@ -460,6 +458,16 @@ fn hits_are_told_by_feed_and_by_address() {
     assert_eq!(check.listings.iter().map(|listing| listing.feed.as_str()).collect::<Vec<_>>(), ["wide", "one"]);
     assert_eq!((check.blocked_inbound, check.blocked_outbound, check.hits.packets), (true, true, 5));
     assert!(this.metrics.text().unwrap().contains("qantra_feed_packets_total{feed=\"wide\"} 7"));
+
+    // Packets of addresses that found no place of their own: by the shares of those that did, 3 of 4 and all.
+    *this.plane.hits.lock() = FeedHits {
+        by_address: vec![hit("45.9.148.3", 3), hit("45.9.148.4", 1)],
+        other_packets: 400,
+        other_bytes: 24_000,
+    };
+    this.feeds().take_hits(Now { boot_ns: 2, unix_ms: 1_700_000_001_000 });
+    assert_eq!((hits("wide").packets, hits("wide").bytes), (7 + 404, 420 + 404 * 60));
+    assert_eq!((hits("one").packets, hits("one").bytes), (5 + 303, 300 + 303 * 60));
 }
 
 #[test]

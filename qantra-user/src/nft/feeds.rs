@@ -14,7 +14,7 @@ use super::{
     element, failed,
     message::{self, End, Ip, NewSet},
 };
-use crate::enforce::{AddressRanges, BanHits, FeedHit, FeedPlane, PlaneError};
+use crate::enforce::{AddressRanges, BanHits, FeedHit, FeedHits, FeedPlane, PlaneError};
 
 /// Elements put in by one transaction, until the swap makes them count.
 const ELEMENTS_PER_TRANSACTION: usize = 16_384;
@@ -181,16 +181,16 @@ impl FeedPlane for NftPlane {
         Ok(bytes)
     }
 
-    fn take_feed_hits(&self) -> Result<Vec<FeedHit>, PlaneError> {
+    fn take_feed_hits(&self) -> Result<FeedHits, PlaneError> {
         let mut table = self.0.lock();
-        let mut hits = Vec::new();
+        let mut hits = FeedHits::default();
         for ip in Ip::BOTH {
             let failed = failed("reading what feeds stopped");
             let elements = table.elements(&hit_set(ip)).map_err(&failed)?;
             if elements.is_empty() {
                 continue;
             }
-            hits.extend(elements.iter().map(|element| FeedHit {
+            hits.by_address.extend(elements.iter().map(|element| FeedHit {
                 address: element.address,
                 packets: element.hits.packets,
                 bytes: element.hits.bytes,

@@ -5,10 +5,11 @@
 //! ones go after a grace period: the kernel waits for every running program when a map of maps is written.
 
 use std::{
-    collections::HashMap,
     ffi::CStr,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    thread,
+    time::Duration,
 };
 
 use aya::{
@@ -18,21 +19,18 @@ use aya::{
 use libbpf_sys as bpf;
 use qantra_common::{
     feed::{self, Block, Cell, FeedHead, FeedState},
-    map::{self, Counter, FEED_HIT_PLACES, FEED_HITS_OLD_MAX, FeedHits},
+    map::{self, Counter, FEED_HIT_PLACES, FeedHits},
     packet::Address,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::{XdpError, events::ip_of, feed_table::FeedTables, link::check};
-use crate::enforce::{AddressRanges, FeedHit, PlaneError};
+use crate::enforce::{self, AddressRanges, FeedHit, PlaneError};
 
 /// The maps of feeds.
 pub(super) struct FeedMaps {
     state: Array<MapData, FeedState>,
-    blocks: MapData,
-    leaves: MapData,
-    filter: MapData,
-    cells: MapData,
+    outer: [MapData; 4],
 }
 
 impl FeedMaps {
@@ -43,10 +41,12 @@ impl FeedMaps {
         };
         Ok(Self {
             state: state.try_into().map_err(XdpError::map(map::FEED_STATE))?,
-            blocks: outer(blocks, map::FEED_BLOCKS)?,
-            leaves: outer(leaves, map::FEED_LEAVES)?,
-            filter: outer(filter, map::FEED_FILTER_V6)?,
-            cells: outer(cells, map::FEED_CELLS)?,
+            outer: [
+                outer(blocks, map::FEED_BLOCKS)?,
+                outer(leaves, map::FEED_LEAVES)?,
+                outer(filter, map::FEED_FILTER_V6)?,
+                outer(cells, map::FEED_CELLS)?,
+            ],
         })
     }
 
@@ -59,62 +59,75 @@ impl FeedMaps {
         let bytes = sources.bytes + destinations.as_ref().map_or(0, |tables| tables.bytes);
         let mut state = self.state.get(&0, 0).map_err(|error| failed(io::Error::other(error)))?;
         let (old, new) = (state.generation & 1, 1 - (state.generation & 1));
-        let new_tables = [(false, &sources), (true, destinations.as_ref().unwrap_or(&sources))];
-        for (is_destination, tables) in new_tables {
-            let slot = feed::table_slot(new, is_destination);
-            // Not empty only when an exchange was cut short.
-            self.clear(slot)?;
-            self.put(slot, tables)?;
-            state.heads[slot as usize] = tables.head;
+        let tables = [&sources, destinations.as_ref().unwrap_or(&sources)];
+        // Not empty only when an exchange was cut short.
+        clear(&self.outer, new)?;
+        let writes = writes(&self.outer, new, tables);
+        write_all(&writes)?;
+        for (is_destination, tables) in [(false, tables[0]), (true, tables[1])] {
+            state.heads[feed::table_slot(new, is_destination) as usize] = tables.head;
         }
         // Heads first: those of the generation in force do not change.
-        self.publish(state)?;
+        publish(&mut self.state, state)?;
         state.generation = new;
-        self.publish(state)?;
-        // Written again for the wait alone: no program that read the old generation runs any more when this returns.
+        publish(&mut self.state, state)?;
+        // One written again, for the wait alone: no program that read the old generation runs any more when this returns.
         // With nothing listed there is no address that could slip through.
-        for (is_destination, tables) in new_tables {
-            if let Some((outer, inner)) = self.pairs(tables).into_iter().find(|(_, inner)| inner.is_some()) {
-                set_inner(outer, feed::table_slot(new, is_destination), inner.as_ref())?;
-                break;
-            }
+        if let Some(write) = writes.first() {
+            write.run()?;
         }
-        for is_destination in [false, true] {
-            self.clear(feed::table_slot(old, is_destination))?;
-        }
+        clear(&self.outer, old)?;
         Ok(bytes)
     }
+}
 
-    fn publish(&mut self, state: FeedState) -> Result<(), PlaneError> {
-        self.state.set(0, state, 0).map_err(|error| failed(io::Error::other(error)))
+/// Everything to be written for a generation: tables of sources, then of destinations.
+fn writes<'a>(outer: &'a [MapData; 4], generation: u32, tables: [&'a FilledTables; 2]) -> Vec<Write<'a>> {
+    let mut writes = Vec::new();
+    for (is_destination, tables) in [(false, tables[0]), (true, tables[1])] {
+        let slot = feed::table_slot(generation, is_destination);
+        let inner = [&tables.blocks, &tables.leaves, &tables.filter, &tables.cells];
+        for (outer, inner) in outer.iter().zip(inner).filter(|(_, inner)| inner.is_some()) {
+            writes.push(Write { outer, slot, inner: inner.as_ref() });
+        }
     }
+    writes
+}
 
-    /// Empties a place. Each write to a map of maps waits for a grace period, so what is empty is left alone.
-    fn clear(&self, slot: u32) -> Result<(), PlaneError> {
-        for outer in [&self.blocks, &self.leaves, &self.filter, &self.cells] {
+/// Empties a generation's places; what is empty is left alone.
+fn clear(outer: &[MapData; 4], generation: u32) -> Result<(), PlaneError> {
+    let mut writes = Vec::new();
+    for slot in [false, true].map(|is_destination| feed::table_slot(generation, is_destination)) {
+        for outer in outer {
             if has_inner(outer, slot)? {
-                set_inner(outer, slot, None)?;
+                writes.push(Write { outer, slot, inner: None });
             }
         }
-        Ok(())
     }
+    write_all(&writes)
+}
 
-    fn pairs<'a>(&'a self, tables: &'a FilledTables) -> [(&'a MapData, &'a Option<OwnedFd>); 4] {
-        [
-            (&self.blocks, &tables.blocks),
-            (&self.leaves, &tables.leaves),
-            (&self.filter, &tables.filter),
-            (&self.cells, &tables.cells),
-        ]
-    }
+fn publish(map: &mut Array<MapData, FeedState>, state: FeedState) -> Result<(), PlaneError> {
+    map.set(0, state, 0).map_err(|error| failed(io::Error::other(error)))
+}
 
-    /// The place was emptied before.
-    fn put(&self, slot: u32, tables: &FilledTables) -> Result<(), PlaneError> {
-        for (outer, inner) in self.pairs(tables).into_iter().filter(|(_, inner)| inner.is_some()) {
-            set_inner(outer, slot, inner.as_ref())?;
-        }
-        Ok(())
-    }
+/// A map to be put into a place of a map of maps, or nothing.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    outer: &'a MapData,
+    slot: u32,
+    inner: Option<&'a OwnedFd>,
+}
+
+/// All at once: the kernel waits for a grace period at each write, and waits that begin together end together.
+fn write_all(writes: &[Write<'_>]) -> Result<(), PlaneError> {
+    thread::scope(|scope| {
+        let running: Vec<_> = writes.iter().map(|write| scope.spawn(|| write.run())).collect();
+        let ended = running.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err(failed(io::Error::other("a thread that writes a map failed"))))
+        });
+        ended.fold(Ok(()), Result::and)
+    })
 }
 
 fn failed(source: io::Error) -> PlaneError {
@@ -211,132 +224,109 @@ fn has_inner(outer: &MapData, slot: u32) -> Result<bool, PlaneError> {
     }
 }
 
-/// Puts a map into a place of a map of maps, or nothing.
-fn set_inner(outer: &MapData, slot: u32, inner: Option<&OwnedFd>) -> Result<(), PlaneError> {
-    let outer = outer.fd().as_fd().as_raw_fd();
-    let result = match inner {
-        Some(inner) => {
-            let inner = inner.as_raw_fd();
-            // SAFETY: open descriptors; key and value are four bytes each, as in every map of maps.
-            check(unsafe { bpf::bpf_map_update_elem(outer, (&raw const slot).cast(), (&raw const inner).cast(), 0) })
-        }
-        // SAFETY: as above.
-        None => match check(unsafe { bpf::bpf_map_delete_elem(outer, (&raw const slot).cast()) }) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        },
-    };
-    result.map_err(failed)
+impl Write<'_> {
+    fn run(&self) -> Result<(), PlaneError> {
+        let (outer, slot) = (self.outer.fd().as_fd().as_raw_fd(), self.slot);
+        let result = match self.inner {
+            Some(inner) => {
+                let inner = inner.as_raw_fd();
+                // SAFETY: open descriptors; key and value are four bytes each, as in every map of maps.
+                check(unsafe {
+                    bpf::bpf_map_update_elem(outer, (&raw const slot).cast(), (&raw const inner).cast(), 0)
+                })
+            }
+            // SAFETY: as above.
+            None => match check(unsafe { bpf::bpf_map_delete_elem(outer, (&raw const slot).cast()) }) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            },
+        };
+        result.map_err(failed)
+    }
 }
 
-/// Reads what feeds stopped, as differences.
+/// Places of one turn.
+const TURN_PLACES: usize = FEED_HIT_PLACES as usize + 1;
+/// How long the turn of a half is over before it is read: longer than a program runs. What one that was held up for longer
+/// adds is counted with the next turn's.
+const LAST_RUNS: Duration = Duration::from_millis(2);
+
+/// Reads what feeds stopped. The kernel counts in one half of the places while the other is read and emptied.
 pub(super) struct FeedHitReader {
     hits: MapData,
-    old: MapData,
-    /// By CPU and place, as read last.
-    seen: Vec<FeedHits>,
+    turn: Array<MapData, u32>,
+    /// By place and CPU.
     read: Vec<FeedHits>,
     cpus: usize,
-    /// What was told of an address whose own count is still on its way from [`map::FEED_HITS_OLD`].
-    ahead: HashMap<Address, Counter>,
 }
 
 impl FeedHitReader {
-    pub(super) fn new(hits: Map, old: Map) -> Result<Self, XdpError> {
-        let wrong = |name| XdpError::map(name)(aya::maps::MapError::InvalidMapType { map_type: 0 });
-        let Map::PerCpuArray(hits) = hits else { return Err(wrong(map::FEED_HITS)) };
-        let Map::LruHashMap(old) = old else { return Err(wrong(map::FEED_HITS_OLD)) };
+    pub(super) fn new(hits: Map, turn: Map) -> Result<Self, XdpError> {
+        let Map::PerCpuArray(hits) = hits else {
+            return Err(XdpError::map(map::FEED_HITS)(aya::maps::MapError::InvalidMapType { map_type: 0 }));
+        };
+        let turn = turn.try_into().map_err(XdpError::map(map::FEED_HIT_TURN))?;
         let cpus = nr_cpus().map_err(|(call, source)| XdpError::Call { call, source })?;
-        let empty = vec![FeedHits::new_zeroed(); cpus * FEED_HIT_PLACES as usize];
-        Ok(Self { hits, old, seen: empty.clone(), read: empty, cpus, ahead: HashMap::new() })
+        let read = vec![FeedHits::new_zeroed(); cpus * TURN_PLACES];
+        Ok(Self { hits, turn, read, cpus })
     }
 
     /// What was stopped since the last call.
-    pub(super) fn take(&mut self) -> Result<Vec<FeedHit>, PlaneError> {
-        let mut fresh: HashMap<Address, (i64, i64)> = HashMap::new();
-        let mut add = |address: Address, dropped: Counter, sign: i64| {
-            let entry = fresh.entry(address).or_default();
-            entry.0 += sign * dropped.packets.cast_signed();
-            entry.1 += sign * dropped.bytes.cast_signed();
-        };
-        for (address, dropped) in self.ahead.drain() {
-            add(address, dropped, -1);
-        }
-        // Before the places: what leaves a place in between comes with the next call.
-        drain_old(&self.old, |address, dropped| add(address, dropped, 1)).map_err(failed)?;
-        self.read_places().map_err(failed)?;
-        for (now, before) in self.read.iter().zip(&self.seen) {
-            if before.dropped.packets != 0 {
-                add(before.address, before.dropped, -1);
+    pub(super) fn take(&mut self) -> Result<enforce::FeedHits, PlaneError> {
+        let turn = self.turn.get(&0, 0).map_err(|error| failed(io::Error::other(error)))? & 1;
+        self.turn.set(0, 1 - turn, 0).map_err(|error| failed(io::Error::other(error)))?;
+        thread::sleep(LAST_RUNS);
+        self.read_turn(turn).map_err(failed)?;
+        let mut taken = enforce::FeedHits::default();
+        for FeedHits { address, dropped: Counter { packets, bytes } } in self.read.iter().copied() {
+            if packets == 0 {
+                continue;
             }
-            if now.dropped.packets != 0 {
-                add(now.address, now.dropped, 1);
+            if address == Address::NONE {
+                taken.other_packets += packets;
+                taken.other_bytes += bytes;
+            } else {
+                taken.by_address.push(FeedHit { address: ip_of(address), packets, bytes });
             }
         }
-        std::mem::swap(&mut self.read, &mut self.seen);
-        let mut hits = Vec::new();
-        for (address, (packets, bytes)) in fresh {
-            if packets < 0 {
-                let told = Counter { packets: packets.unsigned_abs(), bytes: bytes.min(0).unsigned_abs() };
-                self.ahead.insert(address, told);
-            } else if packets > 0 {
-                hits.push(FeedHit {
-                    address: ip_of(address),
-                    packets: packets.unsigned_abs(),
-                    bytes: bytes.max(0).unsigned_abs(),
-                });
-            }
+        if taken.by_address.is_empty() && taken.other_packets == 0 {
+            return Ok(taken);
         }
-        Ok(hits)
+        self.empty_turn(turn).map_err(failed)?;
+        Ok(taken)
     }
 
-    fn read_places(&mut self) -> io::Result<()> {
-        let mut keys = vec![0_u32; FEED_HIT_PLACES as usize];
-        let mut position = 0_u32;
-        let mut count = FEED_HIT_PLACES;
-        // SAFETY: there is room for so many keys, and for so many values on each CPU; values are a multiple of eight bytes.
-        let result = unsafe {
-            bpf::bpf_map_lookup_batch(
-                self.hits.fd().as_fd().as_raw_fd(),
-                std::ptr::null_mut(),
-                (&raw mut position).cast(),
-                keys.as_mut_ptr().cast(),
-                self.read.as_mut_ptr().cast(),
-                &raw mut count,
-                std::ptr::null(),
-            )
-        };
-        debug_assert_eq!(self.read.len(), self.cpus * keys.len());
-        match check(result) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    fn read_turn(&mut self, turn: u32) -> io::Result<()> {
+        let stride = self.cpus;
+        for (key, values) in (turn * TURN_PLACES as u32..).zip(self.read.chunks_exact_mut(stride)) {
+            // SAFETY: there is room for a value of each CPU; values are a multiple of eight bytes.
+            check(unsafe {
+                bpf::bpf_map_lookup_elem(
+                    self.hits.fd().as_fd().as_raw_fd(),
+                    (&raw const key).cast(),
+                    values.as_mut_ptr().cast(),
+                )
+            })?;
         }
+        Ok(())
     }
-}
 
-/// Takes every entry out of the table of what lost its place.
-fn drain_old(map: &MapData, mut each: impl FnMut(Address, Counter)) -> io::Result<()> {
-    let mut keys = vec![Address::NONE; FEED_HITS_OLD_MAX as usize];
-    let mut values = vec![Counter::default(); FEED_HITS_OLD_MAX as usize];
-    let (mut position, mut count) = (0_u32, FEED_HITS_OLD_MAX);
-    // SAFETY: there is room for as many entries as the table holds; the cursor of a hash table is four bytes.
-    let result = unsafe {
-        bpf::bpf_map_lookup_and_delete_batch(
-            map.fd().as_fd().as_raw_fd(),
-            std::ptr::null_mut(),
-            (&raw mut position).cast(),
-            keys.as_mut_ptr().cast(),
-            values.as_mut_ptr().cast(),
-            &raw mut count,
-            std::ptr::null(),
-        )
-    };
-    match check(result) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    fn empty_turn(&self, turn: u32) -> io::Result<()> {
+        let empty = vec![FeedHits::new_zeroed(); self.cpus];
+        for (key, values) in (turn * TURN_PLACES as u32..).zip(self.read.chunks_exact(self.cpus)) {
+            if values.iter().all(|hits| hits.dropped.packets == 0) {
+                continue;
+            }
+            // SAFETY: a value for each CPU; values are a multiple of eight bytes.
+            check(unsafe {
+                bpf::bpf_map_update_elem(
+                    self.hits.fd().as_fd().as_raw_fd(),
+                    (&raw const key).cast(),
+                    empty.as_ptr().cast(),
+                    0,
+                )
+            })?;
+        }
+        Ok(())
     }
-    for (address, dropped) in keys.into_iter().zip(values).take(count as usize) {
-        each(address, dropped);
-    }
-    Ok(())
 }

@@ -102,15 +102,19 @@ impl V4Builder {
             block.leaves = at;
         }
         if listed as usize <= FEW_MAX {
-            let bytes = (0..=255_u32).filter(|byte| self.bits[(byte >> 5) as usize] >> (byte & 31) & 1 == 1);
             let mut leaf = [0; FEW_MAX];
-            let mut first = None;
-            for (place, byte) in leaf.iter_mut().zip(bytes.map(Some).chain(std::iter::repeat(None))) {
-                // Places that are left over say the first one again.
-                let byte = byte.or(first).unwrap_or_default();
-                first = first.or(Some(byte));
-                *place = byte as u8;
+            let mut filled = 0;
+            for (index, word) in self.bits.iter().enumerate() {
+                let mut left = *word;
+                while left != 0 {
+                    leaf[filled] = (index as u32 * 32 + left.trailing_zeros()) as u8;
+                    filled += 1;
+                    left &= left - 1;
+                }
             }
+            // Places that are left over say the first one again.
+            let first = leaf[0];
+            leaf[filled..].fill(first);
             self.words.push(u32::from_le_bytes(leaf));
             self.mark(self.net, true, false);
         } else {

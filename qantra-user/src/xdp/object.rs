@@ -132,7 +132,7 @@ impl Object {
             self.take(map::FEED_FILTER_V6)?,
             self.take(map::FEED_CELLS)?,
         )?;
-        let feed_hits = FeedHitReader::new(self.take(map::FEED_HITS)?, self.take(map::FEED_HITS_OLD)?)?;
+        let feed_hits = FeedHitReader::new(self.take(map::FEED_HITS)?, self.take(map::FEED_HIT_TURN)?)?;
         let maps = PlaneMaps {
             bans_v4: self.take(map::BANS_V4)?,
             bans_v6: self.take(map::BANS_V6)?,

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{KernelConfig, LimitsConfig},
     decide::{DecisionId, Direction},
-    enforce::{AddressRanges, BanHits, FeedHit, FeedPlane, KernelBan, KernelPlane, PlaneError},
+    enforce::{AddressRanges, BanHits, FeedHits, FeedPlane, KernelBan, KernelPlane, PlaneError},
 };
 
 /// The maps behind it, as the object gave them.
@@ -211,7 +211,7 @@ impl FeedPlane for BanPlane {
         self.feeds.lock().replace(inbound, outbound)
     }
 
-    fn take_feed_hits(&self) -> Result<Vec<FeedHit>, PlaneError> {
+    fn take_feed_hits(&self) -> Result<FeedHits, PlaneError> {
         self.feed_hits.lock().take()
     }
 }
