@@ -13,7 +13,7 @@ use qantra_user::{
     clock::Now,
     config::parse_net,
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing},
-    detect::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity, Weight},
+    detect::{AttackClass, Evidence, Finding, Measurement, RequestRef, RuleEvidence, Severity, Weight},
     enforce::{BanHits, DecisionHits, EndReason, Ended},
     store::Write,
 };
@@ -128,6 +128,12 @@ fn a_detectors_decision_is_explained_whole() {
             value: Some("1' OR 1=1-- \u{1b}[2J".into()),
             weights: vec![Weight { feature: "' OR".into(), weight: 4.25 }],
             measurements: vec![Measurement { name: "strikes_per_600s".into(), value: 3.0, threshold: 2.0 }],
+            rules: vec![RuleEvidence {
+                id: 942_100,
+                message: "SQL injection\u{7}".into(),
+                field: "args.id".into(),
+                value: "1' OR 1=1".into(),
+            }],
             request: Some(RequestRef { id: "r-1".into(), method: "GET".into(), path: "/item".into() }),
         },
     };

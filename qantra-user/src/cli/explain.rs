@@ -109,6 +109,10 @@ fn of_finding(number: usize, finding: &Finding, facts: &mut Vec<(&str, String)>)
     facts.extend(evidence.request.iter().map(|r| ("  request", format!("{} {} (id {})", r.method, r.path, r.id))));
     facts.extend(evidence.field.iter().map(|field| ("  field", field.clone())));
     facts.extend(evidence.value.iter().map(|value| ("  value", value.clone())));
+    for rule in &evidence.rules {
+        let (id, message, field, value) = (rule.id, &rule.message, &rule.field, &rule.value);
+        facts.push(("  rule", format!("{id} {message}: {field} = {value}")));
+    }
     let weights: Vec<String> =
         evidence.weights.iter().map(|weight| format!("{} {:+.2}", weight.feature, weight.weight)).collect();
     if !weights.is_empty() {

@@ -158,8 +158,24 @@ pub struct Evidence {
     pub weights: Vec<Weight>,
     /// The rates and counts that were measured, each with its threshold.
     pub measurements: Vec<Measurement>,
+    /// The rules that matched, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleEvidence>,
     /// The request, for findings from requests.
     pub request: Option<RequestRef>,
+}
+
+/// A rule that matched, and on what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RuleEvidence {
+    /// The rule's id.
+    pub id: u64,
+    /// Its message.
+    pub message: String,
+    /// The field that matched.
+    pub field: String,
+    /// An excerpt of the value, with what looks like a secret masked.
+    pub value: String,
 }
 
 /// A feature and how much it added to a score.

@@ -7,12 +7,14 @@ mod finding;
 mod http;
 mod packets;
 mod request;
+mod rules;
 mod source;
 
 pub use behaviour::{BehaviourDetectors, DetectorStats};
 pub use episode::{Detector, Episodes};
-pub use finding::{AttackClass, Evidence, Finding, Measurement, RequestRef, Severity, Weight};
+pub use finding::{AttackClass, Evidence, Finding, Measurement, RequestRef, RuleEvidence, Severity, Weight};
 pub use request::{RequestOrigin, from_attack, from_violation, severity_of};
+pub use rules::from_rules;
 
 #[cfg(test)]
 mod behaviour_tests;

@@ -82,7 +82,7 @@ fn finding(
     }
 }
 
-fn request_ref(origin: &RequestOrigin<'_>) -> RequestRef {
+pub(super) fn request_ref(origin: &RequestOrigin<'_>) -> RequestRef {
     RequestRef {
         id: excerpt(origin.request_id, 64),
         method: excerpt(origin.method, 16),

@@ -11,6 +11,7 @@ mod json;
 mod mask;
 mod raw;
 mod request;
+mod rules;
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -18,6 +19,7 @@ pub use field::{BYTES_MAX, FIELDS_MAX, Field, FieldKind, Fields, Truncated};
 pub use mask::excerpt;
 pub use raw::RawRequest;
 pub use request::RequestView;
+pub use rules::{RuleEnding, RuleMatch, RuleReport, RuleRun};
 
 use field::Encoding;
 

@@ -231,7 +231,7 @@ impl Core {
                     measurement("gate_score", field.score, field.threshold),
                     measurement("classifier_confidence", *confidence, self.threshold),
                 ],
-                request: None,
+                ..Evidence::default()
             },
         }))
     }
