@@ -137,7 +137,7 @@ variables! {
     Duration "DURATION" Dynamic,
     SessionId "SESSIONID" Dynamic,
     UserId "USERID" Dynamic,
-    WebAppId "WEBAPPID" Dynamic,
+    WebAppId "WEBAPPID" Group,
     ModsecBuild "MODSEC_BUILD" Dynamic,
     Time "TIME" Dynamic,
     TimeDay "TIME_DAY" Dynamic,

@@ -31,6 +31,7 @@ pub mod model;
 mod netlink;
 pub mod nft;
 pub mod proxy;
+pub mod rules;
 pub mod xdp;
 
 pub mod api;

@@ -172,6 +172,7 @@ pub fn site(name: &str, hosts: &[&str], targets: Vec<TargetConfig>) -> SiteConfi
         decoy: None,
         login: qantra_user::config::LoginConfig::default(),
         headers: qantra_user::config::HeadersConfig::default(),
+        inspect: qantra_user::config::SiteInspectConfig::default(),
         body_bytes_max: None,
         simulation: false,
     }

@@ -117,7 +117,6 @@ impl Transaction<'_, '_> {
                 text.extend_from_slice(format!("{hour:02}:{minute:02}:{:02}", second_of_day % 60).as_bytes());
             }
             Variable::ModsecBuild => text.extend_from_slice(b"030000100"),
-            Variable::WebAppId => text.extend_from_slice(b"default"),
             Variable::SessionId | Variable::UserId => {
                 let of = if variable == Variable::SessionId { Variable::Session } else { Variable::User };
                 let key = self.opened(of).unwrap_or(Span::EMPTY);

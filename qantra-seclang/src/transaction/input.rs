@@ -36,6 +36,12 @@ impl Transaction<'_, '_> {
         }
         store.set_single(Variable::ReqbodyErrorMsg, b"");
         store.set_single(Variable::ReqbodyProcessor, b"");
+        store.set_single(Variable::WebAppId, b"default");
+    }
+
+    /// Which of the sites that share these rules the request is for: `WEBAPPID`, `default` without it.
+    pub fn set_web_application(&mut self, name: &[u8]) {
+        self.s.store.set_single(Variable::WebAppId, name);
     }
 
     /// The request line as it was received: method, target and protocol (`HTTP/1.1`).

@@ -179,6 +179,12 @@ impl<'r, 's> Transaction<'r, 's> {
         self.engine
     }
 
+    /// What this transaction's rules may do, whatever `SecRuleEngine` says. To be called before the first phase: hosts
+    /// that share one set between sites give each site its mode so.
+    pub const fn set_engine(&mut self, mode: EngineMode) {
+        self.engine = mode;
+    }
+
     /// Whether the host should hand in the request's body.
     #[must_use]
     pub const fn wants_request_body(&self) -> bool {

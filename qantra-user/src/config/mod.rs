@@ -4,6 +4,7 @@
 mod detect;
 mod errors;
 mod feeds;
+mod inspect;
 mod load;
 mod net;
 mod position;
@@ -21,6 +22,9 @@ pub use detect::{
 };
 pub use errors::{ConfigErrors, Problem};
 pub use feeds::FeedsConfig;
+pub use inspect::{
+    BodyLimitAction, ExclusionConfig, InspectConfig, RuleRange, RulesEngine, Ruleset, SiteInspectConfig,
+};
 pub use load::{load, parse};
 pub use net::{BadNet, canonical_net, parse_net};
 pub use proxy::{ListenConfig, ProxyConfig};
@@ -52,6 +56,8 @@ pub struct Config {
     /// Sockets that the proxy listens on.
     #[serde(rename = "listen")]
     pub listeners: Vec<ListenConfig>,
+    /// Rules that requests and responses are looked at with.
+    pub inspect: InspectConfig,
     /// Web sites behind the proxy.
     #[serde(rename = "site")]
     pub sites: Vec<SiteConfig>,

@@ -35,6 +35,9 @@ pub struct SiteConfig {
     /// What happens to response headers.
     #[serde(default)]
     pub headers: HeadersConfig,
+    /// What differs from `[inspect]`.
+    #[serde(default)]
+    pub inspect: super::SiteInspectConfig,
     /// Largest request body, in bytes; none: `proxy.body_bytes_max`.
     #[serde(default)]
     pub body_bytes_max: Option<u64>,

@@ -49,6 +49,9 @@ fn form() {
         "[metrics]\nlisten = \"9464\"\n",
         "[daemon]\nlog = \"info\"\nlog = \"debug\"\n",
         "[[policy.rule]]\nclasses = [\"sqlli\"]\naction = \"block\"\n",
+        "[inspect]\nruleset = \"crs4\"\n",
+        "[[inspect.exclude]]\nrules = [0]\n",
+        "[[inspect.exclude]]\nrules = [\"942199-942100\"]\n",
     ];
     let said: Vec<String> = cases.iter().map(|text| format!("{text}  => {}\n", problems(text))).collect();
     insta::assert_snapshot!(said.join("\n"));
@@ -74,6 +77,11 @@ fn meaning() {
         "[proxy]\ntrusted_proxies = [\"0.0.0.0/0\"]\nthreads = 0\ninspect_body_bytes = 65537\n".to_owned(),
         "[models]\nbatch_max = 64\nqueue_max = 8\n".to_owned(),
         "[daemon]\nlog = \"qantra=loud\"\n".to_owned(),
+        format!("{LISTEN}{SITE}[inspect]\nruleset = \"crs\"\ncrs_dir = \"/nonexistent/crs\"\n"),
+        format!("{LISTEN}{SITE}[site.inspect]\nruleset = \"crs\"\ncrs_dir = \"/nonexistent/crs\"\nparanoia = 5\n"),
+        "[inspect]\nrules_dir = \"/nonexistent/rules\"\nparanoia = 3\ndetection_paranoia = 2\n".to_owned(),
+        "[inspect]\nplugins = [\"../x\"]\nresponse_types = [\"html\"]\nrequest_body_bytes_max = 1\n".to_owned(),
+        "[[inspect.exclude]]\npath = \"a\\\"b\"\ntags = [\"a,b\"]\n[[inspect.exclude]]\npath = \"/x\"\n".to_owned(),
     ];
     let said: Vec<String> =
         cases.iter().map(|text| format!("{text}  => {}\n", problems(text).replace('\n', "\n     "))).collect();

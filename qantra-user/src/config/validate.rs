@@ -1,5 +1,6 @@
 //! Rules between keys, and ranges: what the types alone cannot say. Reads certificate files, binds nothing.
 
+mod inspect;
 mod sites;
 
 use std::{collections::HashMap, fmt::Display, net::SocketAddr, path::Path};
@@ -23,6 +24,7 @@ pub(super) fn validate(config: &Config, positions: &Positions<'_>, path: &Path) 
     proxy(&config.proxy, &mut report);
     listeners(config, &mut report);
     sites::sites(config, &mut report);
+    inspect::inspect(config, &mut report);
     detect(&config.detect, &mut report);
     models(config, &mut report);
     policy(config, &mut report);

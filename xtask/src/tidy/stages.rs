@@ -24,7 +24,7 @@ const fn pure(name: &'static str, may_import: &'static [&'static str]) -> Stage 
 }
 
 /// In the order of the data. `app`, `cli`, `lib` and `main` are not in it: they stand above the stages.
-const STAGES: [Stage; 19] = [
+const STAGES: [Stage; 20] = [
     stage("clock", &[]),
     stage("netlink", &[]),
     // Thresholds and policies are written in the nouns of `detect` and `decide`.
@@ -45,6 +45,8 @@ const STAGES: [Stage; 19] = [
     pure("detect", &["clock", "config", "features", "flow", "inspect", "model"]),
     pure("decide", &["clock", "config", "detect", "flow"]),
     stage("enforce", &["clock", "config", "decide", "metrics"]),
+    // Reads rule files and compiles them; running them is `inspect`'s.
+    stage("rules", &["clock", "config"]),
     // What it asks of the rest is its own trait `Judge`.
     stage("proxy", &["clock", "config", "decide", "flow", "inspect", "metrics"]),
     stage("store", &["clock", "config", "decide", "detect", "enforce", "metrics"]),
