@@ -52,6 +52,13 @@ impl Exception {
     }
 }
 
+/// What `ctl:ruleRemoveTargetBy…` asks for: the rules of a set leave values out.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    pub(crate) set: u32,
+    pub(crate) exception: Exception,
+}
+
 /// One variable that a rule looks at.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -93,8 +100,8 @@ pub(crate) struct Assign {
 pub(crate) enum Control {
     /// The rules of a set run no more.
     Remove(u32),
-    /// The rules of a set leave these values out.
-    RemoveTarget(u32, Exception),
+    /// The rules of a set leave values out: the number of a [`Removal`].
+    RemoveTarget(u32),
     Engine(EngineMode),
     RequestBodyAccess(bool),
     ResponseBodyAccess(bool),

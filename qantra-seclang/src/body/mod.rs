@@ -11,6 +11,10 @@ pub(crate) mod xml;
 #[error("{0}")]
 pub(crate) struct BodyError(pub(crate) &'static str);
 
+/// The body holds more than the rules are meant to look at.
+pub(crate) const TOO_LONG: BodyError =
+    BodyError("the body without its files is longer than SecRequestBodyNoFilesLimit allows");
+
 /// Who reads a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Processor {

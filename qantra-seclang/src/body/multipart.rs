@@ -1,7 +1,7 @@
 //! Enters: a `multipart/form-data` body and its content type. Leaves: arguments, files, part headers, and a flag for
 //! every way in which another parser might read it differently. It must never read on past a mistake in silence.
 
-use super::{BodyError, form::add_argument};
+use super::{BodyError, TOO_LONG, form::add_argument};
 use crate::{
     store::{Span, Store},
     variable::Variable,
@@ -75,6 +75,8 @@ impl Flags {
 pub(crate) struct Limits {
     pub(crate) arguments: usize,
     pub(crate) files: usize,
+    /// Bytes of all fields and part headers together.
+    pub(crate) no_files_bytes: usize,
     /// Files' content is wanted as `FILES_TMP_CONTENT`.
     pub(crate) keep_files: bool,
     /// The end of the body is missing: what was read of the last part is a part.
@@ -85,7 +87,8 @@ pub(crate) struct Limits {
 pub(crate) fn parse(body: &[u8], content_type: &[u8], limits: Limits, store: &mut Store) -> Result<(), BodyError> {
     let mut flags = Flags::default();
     let done = boundary(content_type, &mut flags).and_then(|boundary| {
-        let mut parser = Parser { boundary, flags: &mut flags, store, limits, files: 0, files_bytes: 0 };
+        let mut parser =
+            Parser { boundary, flags: &mut flags, store, limits, files: 0, files_bytes: 0, no_files_bytes: 0 };
         let done = parser.body(body);
         let bytes = parser.files_bytes.to_string();
         store.set_single(Variable::FilesCombinedSize, bytes.as_bytes());
@@ -161,6 +164,7 @@ struct Parser<'a> {
     limits: Limits,
     files: usize,
     files_bytes: usize,
+    no_files_bytes: usize,
 }
 
 /// What a part's headers said.
@@ -238,6 +242,12 @@ impl Parser<'_> {
         Ok(None)
     }
 
+    /// Counts what is no file.
+    fn take(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.no_files_bytes += bytes;
+        if self.no_files_bytes > self.limits.no_files_bytes { Err(TOO_LONG) } else { Ok(()) }
+    }
+
     /// Reads a part's headers up to the empty line.
     fn headers<'b>(&mut self, body: &'b [u8]) -> Result<(&'b [u8], Disposition), BodyError> {
         let mut rest = body;
@@ -247,6 +257,7 @@ impl Parser<'_> {
                 return Err(BodyError("Multipart: Final boundary missing."));
             };
             self.flags.line_end(line);
+            self.take(line.len())?;
             rest = tail;
             let text = line.strip_suffix(b"\n").unwrap_or(line);
             let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -352,23 +363,19 @@ impl Parser<'_> {
 
     /// A part's content up to the next boundary.
     fn content<'b>(&mut self, body: &'b [u8]) -> Result<(&'b [u8], Boundary, &'b [u8]), BodyError> {
-        let mut at = 0;
-        while at < body.len() {
+        for at in std::iter::once(0).chain(memchr::memchr_iter(b'\n', body).map(|end| end + 1)) {
             // Only lines that begin with two dashes can be boundaries.
-            let line_start = at;
+            let Some(after) = body[at..].strip_prefix(b"--") else { continue };
+            let first = after.first().copied().unwrap_or_default();
+            let resembles = first == self.boundary[0] || matches!(first, b'"' | b' ' | b'\t' | b'\r' | b'\x0c');
+            if self.flags.unmatched_boundary && !resembles {
+                continue;
+            }
             let (line, tail) = next_line(&body[at..]).unwrap_or((&body[at..], &[]));
-            if line.starts_with(b"--")
-                && let Some(found) = self.boundary_line(line)?
-            {
-                let content = &body[..line_start];
-                let content = content.strip_suffix(b"\n").unwrap_or(content);
+            if let Some(found) = self.boundary_line(line)? {
+                let content = body[..at].strip_suffix(b"\n").unwrap_or(&body[..at]);
                 return Ok((content.strip_suffix(b"\r").unwrap_or(content), found, tail));
             }
-            // The next line that may be one.
-            at = match memchr::memmem::find(&body[line_start..], b"\n--") {
-                Some(offset) => line_start + offset + 1,
-                None => body.len(),
-            };
         }
         if self.limits.cut {
             return Ok((body, Boundary::Final, &[]));
@@ -386,6 +393,7 @@ impl Parser<'_> {
             if self.store.items(Variable::ArgsPost).len() >= self.limits.arguments {
                 return Err(BodyError("more arguments than SecArgumentsLimit allows"));
             }
+            self.take(content.len())?;
             let value = self.store.keep(content);
             add_argument(self.store, (Variable::ArgsPost, Variable::ArgsPostNames), name, value);
             return Ok(());

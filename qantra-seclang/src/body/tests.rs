@@ -22,7 +22,8 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 const POST: (Variable, Variable) = (Variable::ArgsPost, Variable::ArgsPostNames);
-const LIMITS: multipart::Limits = multipart::Limits { arguments: 10, files: 10, keep_files: true, cut: false };
+const LIMITS: multipart::Limits =
+    multipart::Limits { arguments: 10, files: 10, no_files_bytes: 1000, keep_files: true, cut: false };
 
 #[test]
 fn forms() {
@@ -73,6 +74,25 @@ fn multipart_bodies() {
     assert_eq!(values(&store, Variable::FilesCombinedSize), pairs(&[("", "5")]));
     assert_eq!(store.first(Variable::MultipartStrictError), b"0");
     assert_eq!(store.items(Variable::MultipartPartHeaders).len(), 3);
+}
+
+#[test]
+fn multipart_counts_what_is_no_file() {
+    let part =
+        |head: &str, content: &str| format!("--X\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n");
+    let long = "a".repeat(1000);
+    for (body, fits) in [
+        (part("name=\"f\"; filename=\"g\"", &long), true),
+        (part("name=\"f\"", &long), false),
+        (part(&format!("name=\"f\"\r\nX: {long}"), ""), false),
+        (part("name=\"f\"", "").repeat(9), true),
+        (part(&format!("name=\"f\"{}", "\r\n a".repeat(300)), ""), false),
+    ] {
+        let mut store = store();
+        let body = format!("{body}--X--\r\n");
+        let done = multipart::parse(body.as_bytes(), b"multipart/form-data; boundary=X", LIMITS, &mut store);
+        assert_eq!(done, if fits { Ok(()) } else { Err(super::TOO_LONG) }, "{body}");
+    }
 }
 
 #[test]

@@ -19,7 +19,9 @@ use crate::{
         Actions, Ctl, CtlScope, Disruptive, Entry, Link, Parsed, RuleAst, Selector, SetVar, SetVarValue, TargetAst,
     },
     regex::{Pattern, Requirement},
-    rule::{Assign, Bundle, Control, Disruption, Effects, Exception, Meta, Name, Rule, Select, Step, Target, Value},
+    rule::{
+        Assign, Bundle, Control, Disruption, Effects, Exception, Meta, Name, Removal, Rule, Select, Step, Target, Value,
+    },
     settings::EngineMode,
     source::FileProvider,
     template::{Template, TxNames},
@@ -38,6 +40,7 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         rules: Vec::new(),
         firsts: Vec::new(),
         scopes: Vec::new(),
+        removals: Vec::new(),
         warnings: Vec::new(),
     };
     check_ids(&parsed.entries)?;
@@ -74,6 +77,7 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         filter,
         names: builder.names,
         sets,
+        removals: builder.removals,
         constants: folded.constants,
         looks_at_files: false,
         signatures: parsed.signatures,
@@ -122,7 +126,7 @@ fn bundle(rule: &Rule) -> Option<Bundle> {
 /// Compiles patterns in the order they are given, shared out between threads.
 fn compile_all(texts: &[&str], backtrack_limit: usize) -> Vec<Result<(Arc<Pattern>, Requirement), Reason>> {
     const THREADS_MAX: usize = 8;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(texts.len()).max(1);
     let compile = |text: &str| {
         let (pattern, requirement) = Pattern::with_requirement(text, false, backtrack_limit)?;
         Ok((Arc::new(pattern), requirement))
@@ -172,6 +176,7 @@ struct Builder<'a> {
     firsts: Vec<u32>,
     /// What `ctl` actions speak of; their sets are made when all rules are known.
     scopes: Vec<CtlScope>,
+    removals: Vec<Removal>,
     warnings: Vec<(Position, String)>,
 }
 
@@ -425,7 +430,8 @@ impl Builder<'_> {
                 let set = self.scope(scope);
                 for target in targets {
                     let exception = Exception { variable: target.variable, select: self.select(&target.selector)? };
-                    controls.push(Control::RemoveTarget(set, exception));
+                    controls.push(Control::RemoveTarget(index(self.removals.len())));
+                    self.removals.push(Removal { set, exception });
                 }
             }
             Ctl::RuleEngine(word) => controls.extend(EngineMode::from_word(word).map(Control::Engine)),

@@ -75,6 +75,13 @@ pub(super) fn fold(
         initial: vec![Known::Unset; slots],
         patterns: Vec::new(),
     };
+    // Limits are told by these, whenever they are met.
+    for (slot, name) in names.names.iter().enumerate() {
+        if name.starts_with(b"msc_") {
+            folder.state[slot] = Known::Unknown;
+            folder.touched[slot] = true;
+        }
+    }
     let mut folded = Folded::default();
     let mut kept_lists = Vec::new();
     for list in phases.iter() {

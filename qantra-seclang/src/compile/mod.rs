@@ -12,7 +12,7 @@ use crate::{
     error::{LoadError, Position},
     filter::Filter,
     parse,
-    rule::{Bundle, Rule, Step},
+    rule::{Bundle, Removal, Rule, Step},
     settings::Settings,
     source::FileProvider,
     template::TxNames,
@@ -36,6 +36,7 @@ pub struct RuleSet {
     pub(crate) filter: Filter,
     pub(crate) names: TxNames,
     pub(crate) sets: Vec<RuleBits>,
+    pub(crate) removals: Vec<Removal>,
     /// What is set before the first rule runs, found out when loading.
     pub(crate) constants: Vec<(u16, Constant)>,
     pub(crate) looks_at_files: bool,

@@ -6,6 +6,7 @@ mod translate;
 
 use std::sync::Arc;
 
+use fancy_regex::{BytesMode, RegexInput};
 use regex_automata::{
     Input,
     meta::{self, Regex},
@@ -44,13 +45,48 @@ fn index(at: usize) -> u32 {
 const LAZY_CACHE_BYTES: usize = 192 * 1024;
 /// The largest compiled pattern.
 const NFA_BYTES_MAX: usize = 24 * 1024 * 1024;
-/// Texts beyond this length are cut before a backtracking pattern sees them.
-const BACKTRACK_TEXT_MAX: usize = 64 * 1024;
+/// Bytes that all attempts of one backtracking search may walk over, were each to walk over the whole text.
+const ATTEMPT_BYTES_MAX: usize = 4 << 20;
+/// Attempts that one search may make in any text.
+const ATTEMPTS_MIN: usize = 64;
 
 enum Engine {
     Linear(Regex),
-    Backtracking(Box<fancy_regex::Regex>),
+    Backtracking(Box<Backtracking>),
 }
+
+/// A pattern that only backtracking can decide. Its loose form finds in linear time where a match may begin; only there is
+/// the pattern itself tried. Tried at every place it would be quadratic on texts that it never matches.
+struct Backtracking {
+    loose: Regex,
+    exact: fancy_regex::Regex,
+}
+
+impl Backtracking {
+    /// Tries the pattern where it may match until it does; `None` when there are too many such places, or too many
+    /// steps at one.
+    fn search<'t, T>(
+        &self,
+        text: &'t [u8],
+        attempt: impl Fn(RegexInput<'t, [u8]>) -> AttemptResult<T>,
+    ) -> Option<Option<T>> {
+        let mut from = 0;
+        for _ in 0..(ATTEMPT_BYTES_MAX / text.len().max(1)).max(ATTEMPTS_MIN) {
+            let Some(place) = self.loose.find(Input::new(text).range(from..)) else { return Some(None) };
+            let input = RegexInput::new(text).from_pos(place.start()).anchored(true);
+            if let Some(found) = attempt(input).ok()? {
+                return Some(Some(found));
+            }
+            from = place.start() + 1;
+            if from > text.len() {
+                return Some(None);
+            }
+        }
+        None
+    }
+}
+
+type AttemptResult<T> = Result<Option<T>, fancy_regex::Error>;
 
 /// A compiled pattern.
 pub(crate) struct Pattern {
@@ -79,22 +115,24 @@ impl Pattern {
         let failed = |why: String| Reason::Pattern { pattern: cut(pattern), why };
         let (hir, needs_backtracking) = parse(pattern, caseless)?;
         let requirement = literal::requirement(&hir);
+        let config = meta::Config::new()
+            .utf8_empty(false)
+            .nfa_size_limit(Some(NFA_BYTES_MAX))
+            .hybrid_cache_capacity(LAZY_CACHE_BYTES)
+            .onepass_size_limit(Some(64 * 1024));
+        let built = meta::Builder::new().configure(config).build_from_hir(&hir);
+        let linear = built.map_err(|error| failed(one_line(&error.to_string())))?;
         let engine = if needs_backtracking {
             let text = translate(pattern, Target::Backtracking).map_err(failed)?.text;
             let flags = if caseless { "(?si)" } else { "(?s)" };
-            let built = fancy_regex::RegexBuilder::new(&format!("{flags}{text}"))
+            let exact = fancy_regex::RegexBuilder::new(&format!("{flags}{text}"))
+                .bytes_mode(BytesMode::Ascii)
                 .backtrack_limit(backtrack_limit)
                 .build()
                 .map_err(|error| failed(one_line(&error.to_string())))?;
-            Engine::Backtracking(Box::new(built))
+            Engine::Backtracking(Box::new(Backtracking { loose: linear, exact }))
         } else {
-            let config = meta::Config::new()
-                .utf8_empty(false)
-                .nfa_size_limit(Some(NFA_BYTES_MAX))
-                .hybrid_cache_capacity(LAZY_CACHE_BYTES)
-                .onepass_size_limit(Some(64 * 1024));
-            let built = meta::Builder::new().configure(config).build_from_hir(&hir);
-            Engine::Linear(built.map_err(|error| failed(one_line(&error.to_string())))?)
+            Engine::Linear(linear)
         };
         Ok((Self { engine, text: pattern.into() }, requirement))
     }
@@ -108,7 +146,10 @@ impl Pattern {
     pub(crate) fn is_match(&self, text: &[u8]) -> Option<bool> {
         match &self.engine {
             Engine::Linear(regex) => Some(regex.is_match(text)),
-            Engine::Backtracking(regex) => regex.is_match(&latin1(text)).ok(),
+            Engine::Backtracking(regex) => {
+                let found = regex.search(text, |input| Ok(regex.exact.is_match_input(input)?.then_some(())))?;
+                Some(found.is_some())
+            }
         }
     }
 
@@ -129,13 +170,12 @@ impl Pattern {
                 Some(Some(captures))
             }
             Engine::Backtracking(regex) => {
-                let wide = latin1(text);
-                let Some(found) = regex.captures(&wide).ok()? else { return Some(None) };
+                let Some(found) = regex.search(text, |input| regex.exact.captures_input(input))? else {
+                    return Some(None);
+                };
                 let mut captures = Captures::NONE;
                 for (span, group) in captures.spans.iter_mut().zip(found.iter()) {
-                    // Every character is one byte of the text.
-                    let bytes = |end: usize| index(wide.get(..end).map_or(0, |part| part.chars().count()));
-                    *span = group.map(|group| (bytes(group.start()), bytes(group.end())));
+                    *span = group.map(|group| (index(group.start()), index(group.end())));
                 }
                 Some(Some(captures))
             }
@@ -146,7 +186,7 @@ impl Pattern {
     pub(crate) fn bytes(&self) -> usize {
         match &self.engine {
             Engine::Linear(regex) => regex.memory_usage(),
-            Engine::Backtracking(_) => self.text.len() * 64,
+            Engine::Backtracking(regex) => regex.loose.memory_usage() + self.text.len() * 64,
         }
     }
 }
@@ -163,11 +203,6 @@ fn parse(pattern: &str, caseless: bool) -> Result<(regex_syntax::hir::Hir, bool)
         .nest_limit(250);
     let hir = syntax::parse_with(&linear.text, &flags).map_err(|error| failed(one_line(&error.to_string())))?;
     Ok((hir, linear.needs_backtracking))
-}
-
-/// Each byte as one character: the backtracking engine works on text.
-fn latin1(text: &[u8]) -> String {
-    text[..text.len().min(BACKTRACK_TEXT_MAX)].iter().map(|byte| char::from(*byte)).collect()
 }
 
 fn one_line(text: &str) -> String {
@@ -196,6 +231,10 @@ mod tests {
     fn both_engines_know_words_and_look_around() {
         assert_eq!(spans(r"\b(\w+)\s+(?!\1)\w+", b"\xe9 ab ac"), Some(vec![(2, 7), (2, 4)]));
         assert_eq!(spans(r"(?<!x)a\b", b"xa a"), Some(vec![(3, 4)]));
+        assert_eq!(spans(r"(?<!x)\xe9+(?!\xff)[^a]", b"x\xe9\xe9\xe9\xff\xe8"), Some(vec![(2, 4)]));
+        assert_eq!(spans("(?<!x)\u{e9}(?=.)", "x\u{e9}\u{e9}y".as_bytes()), Some(vec![(3, 5)]));
+        assert_eq!(spans(r"(?i)(?<=a)[^\w]{2}B++c(?=\z)", b"A\xfc\xe4bbc"), Some(vec![(1, 6)]));
+        assert_eq!(spans(r"(?=^x)x|(?<=y)$", b"zy"), Some(vec![(2, 2)]));
     }
 
     #[test]
@@ -203,5 +242,12 @@ mod tests {
         let pattern = Pattern::compile(r"(?=(a+)+$)(a|aa)+$", false, 10_000).expect("compiles");
         let text = [b"a".repeat(5000), b"!".to_vec()].concat();
         assert_ne!(pattern.is_match(&text), Some(true));
+        // Rule 942130 of CRS 3.3.4: a run of quotes is walked over from each of its places.
+        let pattern = r#"(?i:[\s'\"`()]*?\b([\d\w]+)\b[\s'\"`()]*?(?:=[\s'\"`()]*?(?!\b\1\b)[\d\w]+))"#;
+        let pattern = Pattern::compile(pattern, false, 100_000).expect("compiles");
+        assert_eq!(pattern.is_match(&b"'".repeat(60_000)), Some(false));
+        assert_eq!(pattern.is_match(b"' 1'='2"), Some(true));
+        // Too many places where it may match.
+        assert_eq!(Pattern::compile("a(?!a|b)", false, 1000).expect("compiles").is_match(&b"ab".repeat(60_000)), None);
     }
 }

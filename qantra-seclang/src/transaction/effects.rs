@@ -15,6 +15,8 @@ use crate::{
 
 /// `TX` variables with names made at run time, at most.
 const MORE_TX_MAX: usize = 4096;
+/// Set when a pattern was given up at `SecPcreMatchLimit`.
+const PCRE_LIMIT: &[u8] = b"msc_pcre_limits_exceeded";
 
 impl Transaction<'_, '_> {
     pub(super) fn apply(&mut self, effects: &Effects, host: &mut Host<'_>) {
@@ -39,6 +41,8 @@ impl Transaction<'_, '_> {
         for (name, value) in &effects.env {
             let name = self.s.store.keep(name);
             let value = self.expand(value, host);
+            let store = &self.s.store;
+            self.s.env.retain(|(known, _)| store.get(*known) != store.get(name));
             self.s.env.push((name, value));
         }
         for control in &effects.controls {
@@ -54,10 +58,9 @@ impl Transaction<'_, '_> {
                     self.s.removed.iter_mut().zip(set).for_each(|(removed, set)| *removed |= set);
                 }
             }
-            Control::RemoveTarget(set, exception) => {
-                // The same request can meet the same rule once in each phase only, so this is bounded by the rules.
-                self.s.exceptions.push((*set, exception.clone()));
-            }
+            // A rule matches once for each value: a thousand values ask for the same thousand times.
+            Control::RemoveTarget(removal) if self.s.exceptions.contains(removal) => {}
+            Control::RemoveTarget(removal) => self.s.exceptions.push(*removal),
             Control::Engine(mode) => self.engine = *mode,
             Control::RequestBodyAccess(on) => self.request_body_access = *on,
             Control::ResponseBodyAccess(on) => self.response_body_access = *on,
@@ -66,6 +69,18 @@ impl Transaction<'_, '_> {
                 self.processor = Some(*processor);
                 self.s.store.set_single(Variable::ReqbodyProcessor, processor.name().as_bytes());
             }
+        }
+    }
+
+    /// A search was given up. Rules see it as ModSecurity tells it.
+    pub(super) fn limit_hit(&mut self) {
+        self.s.limits_hit += 1;
+        if let Some(slot) = self.rules.names.find(PCRE_LIMIT)
+            && let Some(place) = self.s.tx.get_mut(usize::from(slot))
+        {
+            *place = TxValue::Number(1);
+        } else if let Some(at) = self.more_tx(PCRE_LIMIT) {
+            self.s.more_tx[at].1 = TxValue::Number(1);
         }
     }
 

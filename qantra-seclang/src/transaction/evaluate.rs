@@ -201,9 +201,10 @@ impl Transaction<'_, '_> {
         if run.target.except.iter().any(|exception| exception.covers(group, key)) {
             return true;
         }
-        self.s.exceptions.iter().any(|(set, exception)| {
-            let in_set = self.rules.sets.get(*set as usize).is_some_and(|set| has_bit(set, run.first));
-            in_set && exception.covers(group, key)
+        let removals = self.s.exceptions.iter().filter_map(|number| self.rules.removals.get(*number as usize));
+        removals.into_iter().any(|removal| {
+            let in_set = self.rules.sets.get(removal.set as usize).is_some_and(|set| has_bit(set, run.first));
+            in_set && removal.exception.covers(group, key)
         })
     }
 
@@ -292,10 +293,7 @@ impl Transaction<'_, '_> {
             Operator::BlockList(list) => host.lookups.is_listed(list, bytes).then(|| Captures::whole(0, bytes.len())),
             operator => match operator.test(bytes, argument, rule.capture) {
                 Some(found) => found,
-                None => {
-                    self.s.limits_hit += 1;
-                    return;
-                }
+                None => return self.limit_hit(),
             },
         };
         let captures = match (found, rule.negated) {

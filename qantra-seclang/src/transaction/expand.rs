@@ -11,6 +11,11 @@ use crate::{
 impl Transaction<'_, '_> {
     /// Writes out a template.
     pub(super) fn expand(&mut self, template: &Template, host: &mut Host<'_>) -> Span {
+        self.expand_short(template, usize::MAX, host)
+    }
+
+    /// Writes out a template, up to a length.
+    pub(super) fn expand_short(&mut self, template: &Template, length: usize, host: &mut Host<'_>) -> Span {
         if let [Part::Tx(slot)] = &*template.parts
             && let Some(TxValue::Text(span)) = self.s.tx.get(usize::from(*slot))
         {
@@ -31,6 +36,10 @@ impl Transaction<'_, '_> {
                     }
                 }
                 Part::Variable(variable, key) => self.write_variable(*variable, key.as_deref(), host, &mut text),
+            }
+            if text.len() >= length {
+                text.truncate(length);
+                break;
             }
         }
         let span = self.s.store.keep(&text);

@@ -3,15 +3,18 @@
 
 use super::{Connection, Intervention, Transaction};
 use crate::{
-    body::form,
+    body::{Processor, form},
     settings::{EngineMode, LimitAction},
     store::Span,
     transform::hex_pair,
     variable::Variable,
 };
 
-/// Headers and cookies beyond this many are not looked at.
+/// Headers, and cookies, of a request or of a response. Requests with more are refused: what is not looked at could be
+/// anything.
 const HEADERS_MAX: usize = 1000;
+/// Bytes of a request's target, header names and values. More than any server takes by default.
+const HEAD_BYTES_MAX: usize = 128 * 1024;
 
 impl Transaction<'_, '_> {
     pub(super) fn connection(&mut self, connection: &Connection<'_>) {
@@ -44,8 +47,24 @@ impl Transaction<'_, '_> {
         self.s.store.set_single(Variable::WebAppId, name);
     }
 
+    /// Whether the request's head may grow by some bytes. If not, [`Transaction::request_headers`] ends the transaction.
+    fn head_takes(&mut self, bytes: usize) -> bool {
+        self.s.head_bytes = self.s.head_bytes.saturating_add(bytes);
+        let fits = self.s.head_bytes <= HEAD_BYTES_MAX;
+        if !fits {
+            self.head_cut();
+        }
+        fits
+    }
+
+    fn head_cut(&mut self) {
+        self.s.heads_cut.0 = true;
+        self.s.store.set_single(Variable::InboundDataError, b"1");
+    }
+
     /// The request line as it was received: method, target and protocol (`HTTP/1.1`).
     pub fn request_line(&mut self, method: &[u8], target: &[u8], protocol: &[u8]) {
+        let target = if self.head_takes(target.len()) { target } else { &target[..target.len().min(HEAD_BYTES_MAX)] };
         let store = &mut self.s.store;
         let line = [method, b" ", target, b" ", protocol].concat();
         store.set_single(Variable::RequestLine, &line);
@@ -89,10 +108,13 @@ impl Transaction<'_, '_> {
 
     /// One header of the request, in the order they came.
     pub fn request_header(&mut self, name: &[u8], value: &[u8]) {
-        let store = &mut self.s.store;
-        if store.items(Variable::RequestHeaders).len() >= HEADERS_MAX {
+        if self.s.store.items(Variable::RequestHeaders).len() >= HEADERS_MAX {
+            return self.head_cut();
+        }
+        if !self.head_takes(name.len() + value.len()) {
             return;
         }
+        let store = &mut self.s.store;
         let key = store.keep(name);
         let value_span = store.keep(value);
         store.add_span(Variable::RequestHeaders, key, value_span);
@@ -112,7 +134,7 @@ impl Transaction<'_, '_> {
         let store = &mut self.s.store;
         for pair in value.split(|b| *b == b';').map(<[u8]>::trim_ascii_start).filter(|pair| !pair.is_empty()) {
             if store.items(Variable::RequestCookies).len() >= HEADERS_MAX {
-                return;
+                return self.head_cut();
             }
             let (name, value) = match memchr::memchr(b'=', pair) {
                 Some(at) => (&pair[..at], &pair[at + 1..]),
@@ -130,23 +152,37 @@ impl Transaction<'_, '_> {
         self.s.store.set_single(Variable::RemoteUser, user);
     }
 
+    /// How much of the request's body is looked at. Only multipart bodies have files.
+    pub(super) fn request_body_limit(&self) -> usize {
+        let settings = &self.rules.settings;
+        match self.processor {
+            None | Some(Processor::Multipart) => settings.request_body_limit,
+            Some(_) => settings.request_body_limit.min(settings.request_body_no_files_limit),
+        }
+    }
+
     /// A piece of the request's body. Beyond the limit, `SecRequestBodyLimitAction` decides: 413, or the rest is cut.
     pub fn request_body(&mut self, piece: &[u8]) -> Option<Intervention> {
         if self.intervention.is_some() || !self.wants_request_body() {
             return self.intervention;
         }
-        let limit = self.rules.settings.request_body_limit;
+        let limit = self.request_body_limit();
         let room = limit.saturating_sub(self.s.request_body.len());
         self.s.request_body.extend_from_slice(&piece[..piece.len().min(room)]);
         if piece.len() > room && !self.s.bodies_cut.0 {
             self.s.bodies_cut.0 = true;
-            self.s.store.set_single(Variable::InboundDataError, b"1");
-            let rejects = self.rules.settings.request_body_limit_action == LimitAction::Reject;
-            if rejects && self.engine == EngineMode::On {
-                self.intervention = Some(Intervention { status: 413, ending: super::Ending::Deny, rule_id: 0 });
-            }
+            self.body_too_long();
         }
         self.intervention
+    }
+
+    /// The body has more than is looked at: rules are told, and the limit may end the transaction.
+    pub(super) fn body_too_long(&mut self) {
+        self.s.store.set_single(Variable::InboundDataError, b"1");
+        let rejects = self.rules.settings.request_body_limit_action == LimitAction::Reject;
+        if rejects && self.engine == EngineMode::On {
+            self.intervention = Some(Intervention { status: 413, ending: super::Ending::Deny, rule_id: 0 });
+        }
     }
 
     /// What was handed in of the request's body is only its beginning: the host looks at no more. What cannot be read for
@@ -170,6 +206,8 @@ impl Transaction<'_, '_> {
     pub fn response_header(&mut self, name: &[u8], value: &[u8]) {
         let store = &mut self.s.store;
         if store.items(Variable::ResponseHeaders).len() >= HEADERS_MAX {
+            self.s.heads_cut.1 = true;
+            store.set_single(Variable::OutboundDataError, b"1");
             return;
         }
         let key = store.keep(name);

@@ -167,6 +167,12 @@ impl<'r, 's> Transaction<'r, 's> {
         self.s.store.first(Variable::ReqbodyErrorMsg)
     }
 
+    /// Whether the request has more headers, cookies or bytes of them than are looked at.
+    #[must_use]
+    pub const fn headers_cut(&self) -> bool {
+        self.s.heads_cut.0
+    }
+
     /// Patterns that were given up at a limit.
     #[must_use]
     pub const fn limits_hit(&self) -> u32 {

@@ -1,15 +1,15 @@
 //! Enters: the end of a part of the request or response. Leaves: that part's rules run. It must never run a phase of a
 //! transaction that was ended, but the last: logging always runs.
 
-use super::{Allowed, Host, Intervention, Transaction};
+use super::{Allowed, Ending, Host, Intervention, Transaction};
 use crate::{
-    body::{Processor, form, json, multipart, xml},
+    body::{Processor, TOO_LONG, form, json, multipart, xml},
     settings::EngineMode,
     variable::Variable,
 };
 
 impl Transaction<'_, '_> {
-    /// Phase 1: all headers of the request are in.
+    /// Phase 1: all headers of the request are in. More of them than are looked at end it with 431.
     pub fn request_headers(&mut self, host: &mut Host<'_>) -> Option<Intervention> {
         let content_type = self.s.store.by_key(Variable::RequestHeaders, b"content-type").unwrap_or_default();
         let starts = |with: &[u8]| content_type.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
@@ -21,6 +21,9 @@ impl Transaction<'_, '_> {
         let name = self.processor.map_or("", Processor::name);
         self.s.store.set_single(Variable::ReqbodyProcessor, name.as_bytes());
         self.combined_size();
+        if self.s.heads_cut.0 && self.engine == EngineMode::On {
+            self.intervention = Some(Intervention { status: 431, ending: Ending::Deny, rule_id: 0 });
+        }
         self.run_phase(1, host)
     }
 
@@ -57,13 +60,8 @@ impl Transaction<'_, '_> {
         {
             self.s.store.set_single(Variable::RequestBody, &body);
         }
-        let over_limit =
-            self.processor != Some(Processor::Multipart) && body.len() > settings.request_body_no_files_limit;
         let done = match self.processor.filter(|_| whole) {
             None => Ok(()),
-            Some(_) if over_limit => {
-                Err(crate::body::BodyError("the body is longer than SecRequestBodyNoFilesLimit allows"))
-            }
             Some(Processor::Urlencoded) => {
                 let groups = (Variable::ArgsPost, Variable::ArgsPostNames);
                 let separator = settings.argument_separator;
@@ -83,6 +81,7 @@ impl Transaction<'_, '_> {
                 let limits = multipart::Limits {
                     arguments: settings.arguments_limit,
                     files: settings.upload_file_limit,
+                    no_files_bytes: settings.request_body_no_files_limit,
                     keep_files: self.rules.looks_at_files,
                     cut: self.s.bodies_cut.0,
                 };
@@ -94,6 +93,11 @@ impl Transaction<'_, '_> {
             Some(Processor::Xml) => xml::parse(&body, settings.arguments_limit, &mut self.s.store),
         };
         self.s.request_body = body;
+        if done == Err(TOO_LONG) {
+            self.body_failed(TOO_LONG.0);
+            self.body_too_long();
+            return;
+        }
         if self.s.bodies_cut.0 {
             // The end is missing: that a boundary or a bracket is missing as well says nothing.
             self.s.store.set_single(Variable::MultipartStrictError, b"0");

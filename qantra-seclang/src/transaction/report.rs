@@ -63,8 +63,9 @@ impl Transaction<'_, '_> {
         if !(rule.meta.log || rule.meta.audit) || self.s.records.len() >= RECORDS_MAX {
             return;
         }
-        let msg = self.expand(&rule.meta.msg, host);
-        let data = self.expand(&rule.meta.logdata, host);
+        // A value of a hundred kB would be copied for every rule that it matches.
+        let msg = self.expand_short(&rule.meta.msg, VALUE_MAX as usize, host);
+        let data = self.expand_short(&rule.meta.logdata, VALUE_MAX as usize, host);
         self.s.records.push(Record { rule: number, matched: self.s.last, msg, data });
     }
 

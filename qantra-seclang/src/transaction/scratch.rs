@@ -5,7 +5,6 @@ use foldhash::HashMap;
 
 use crate::{
     compile::{Constant, RuleSet},
-    rule::Exception,
     store::{Span, Store},
     variable::Variable,
 };
@@ -61,8 +60,8 @@ pub struct Scratch {
     /// Rules that `ctl:ruleRemoveBy…` took out.
     pub(super) removed: Vec<u64>,
     pub(super) any_removed: bool,
-    /// `ctl:ruleRemoveTargetBy…`: the set of rules, and what they leave out.
-    pub(super) exceptions: Vec<(u32, Exception)>,
+    /// `ctl:ruleRemoveTargetBy…`: numbers of removals.
+    pub(super) exceptions: Vec<u32>,
     /// The keys of open collections.
     pub(super) opened: Vec<(Variable, Span)>,
     pub(super) env: Vec<(Span, Span)>,
@@ -71,6 +70,9 @@ pub struct Scratch {
     pub(super) highest_severity: u8,
     pub(super) limits_hit: u32,
     pub(super) bodies_cut: (bool, bool),
+    /// Bytes of the request's target and headers.
+    pub(super) head_bytes: usize,
+    pub(super) heads_cut: (bool, bool),
     pub(super) spare: Vec<u8>,
 }
 
@@ -126,5 +128,7 @@ impl Scratch {
         self.highest_severity = 255;
         self.limits_hit = 0;
         self.bodies_cut = (false, false);
+        self.head_bytes = 0;
+        self.heads_cut = (false, false);
     }
 }

@@ -232,6 +232,79 @@ fn limits_end_or_cut() {
 }
 
 #[test]
+fn a_body_without_files_has_its_own_limit() {
+    let text = "SecRequestBodyNoFilesLimit 100\nSecRule ARGS \"@rx .\" \"id:1,phase:2,pass\"";
+    let long = format!("a={}", "b".repeat(200));
+    let part =
+        |head: &str| format!("--X\r\nContent-Disposition: form-data; name=\"f\"{head}\r\n\r\n{long}\r\n--X--\r\n");
+    let (field, file) = (part(""), part("; filename=\"g\""));
+    let (form, multipart) = ("application/x-www-form-urlencoded", "multipart/form-data; boundary=X");
+    for (content_type, body, status) in [
+        (form, &long, Some(413)),
+        (multipart, &field, Some(413)),
+        (multipart, &file, None),
+        ("text/plain", &long, None),
+    ] {
+        let headers = [("Content-Type", content_type)];
+        let sent = Sent { method: "POST", headers: &headers, body, ..GET };
+        let (ended, ..) = run(&rules(text), &sent, &mut NoCollections);
+        assert_eq!(ended.map(|ended| ended.status), status, "{content_type} {body}");
+    }
+    let headers = [("Content-Type", form)];
+    let sent = Sent { method: "POST", headers: &headers, body: &long, ..GET };
+    check(&format!("{text}\nSecRequestBodyLimitAction ProcessPartial"), &sent, &[1]);
+}
+
+#[test]
+fn heads_have_limits() {
+    let text = "SecRule INBOUND_DATA_ERROR \"@eq 1\" \"id:1,phase:1,pass\"";
+    let long = "a".repeat(130 * 1024);
+    let cookies = "a=b;".repeat(1001);
+    for (headers, status) in [
+        (vec![("X", "y"); 1000], None),
+        (vec![("X", "y"); 1001], Some(431)),
+        (vec![("Cookie", cookies.as_str())], Some(431)),
+        (vec![("X", long.as_str())], Some(431)),
+    ] {
+        let (ended, ..) = run(&rules(text), &Sent { headers: &headers, ..GET }, &mut NoCollections);
+        assert_eq!(ended.map(|ended| (ended.status, ended.rule_id)), status.map(|status| (status, 0)));
+        let matched: &[u64] = if status.is_some() { &[1] } else { &[] };
+        check(&format!("{text}\nSecRuleEngine DetectionOnly"), &Sent { headers: &headers, ..GET }, matched);
+    }
+    let (ended, ..) = run(&rules(text), &target(&format!("/{long}")), &mut NoCollections);
+    assert_eq!(ended.map(|ended| ended.status), Some(431));
+}
+
+/// A thousand values that match must not make a thousand exceptions, nor copy a long value for every rule.
+#[test]
+fn what_every_value_asks_for_is_kept_once() {
+    let text = r#"
+        SecRule ARGS "@rx ." "id:1,phase:2,pass,nolog,ctl:ruleRemoveTargetById=2;ARGS:a,setenv:x=%{MATCHED_VAR}"
+        SecRule ARGS "@rx ." "id:2,phase:2,pass,logdata:'%{MATCHED_VAR}%{MATCHED_VAR}'"
+        SecRule &ENV "@eq 1" "id:3,phase:2,pass""#;
+    let rules = rules(text);
+    let mut scratch = Scratch::new();
+    let mut host = Host { now_s: 0, elapsed_ms: 0, collections: &mut NoCollections, lookups: &NoLookups };
+    let long = "b".repeat(1000);
+    let mut transaction = rules.transaction(&mut scratch, &connection());
+    drive(&mut transaction, &target(&format!("/?{}&c={long}", "a=1&".repeat(900))), &mut host);
+    assert_eq!(transaction.s.exceptions.len(), 1);
+    let found: Vec<_> = transaction.matches().map(|found| (found.rule_id, found.data.len())).collect();
+    assert_eq!(found, [(2, 256), (3, 0)]);
+}
+
+#[test]
+fn rules_see_that_a_pattern_was_given_up() {
+    let text = r#"
+        SecPcreMatchLimit 100
+        SecRule ARGS "@rx ^(?:(?!x).)*y" "id:1,phase:1,pass"
+        SecRule TX:/^MSC_/ "!@streq 0" "id:2,phase:2,pass,msg:'%{MATCHED_VAR_NAME}'"
+        SecRule TX:MSC_PCRE_LIMITS_EXCEEDED "@eq 1" "id:3,phase:2,pass""#;
+    check(text, &target("/?a=zy"), &[1]);
+    check(text, &target(&format!("/?a={}y", "z".repeat(500))), &[2, 3]);
+}
+
+#[test]
 fn refusals_tell_file_line_and_name() {
     for (text, said) in [
         ("SecRuleScript x.lua", "rules:1: directive `SecRuleScript` is not supported"),

@@ -2,6 +2,7 @@
 //! same requests, in turns. Enters: a CRS checkout. Leaves: medians and 99th percentiles for each case, load time, memory.
 //! It must never compare engines that were not given the same bytes; what each decided is printed beside the times.
 
+mod hostile;
 mod requests;
 
 use std::{
@@ -62,7 +63,10 @@ pub(super) fn run() -> Result<Report> {
         start("seclang_pl4", &ours, Some("seclang"), &configs[1].1)?,
     ];
     let times = measure(&mut engines, &cases)?;
-    let report = report(&engines, &cases, &times);
+    let mut report = report(&engines, &cases, &times);
+    for (level, config) in &configs {
+        measure_hostile(*level, &ours, config, &folder, &mut report)?;
+    }
     for engine in engines {
         engine.stop()?;
     }
@@ -177,6 +181,30 @@ fn measure(engines: &mut [Engine], cases: &[requests::Case]) -> Result<Times> {
         }
     }
     Ok(times)
+}
+
+/// What the costliest requests that we can think of cost, and how they end.
+fn measure_hostile(level: u8, program: &Path, config: &Path, folder: &Path, report: &mut Report) -> Result<()> {
+    const RUNS: usize = 5;
+    let cases = hostile::all();
+    let requests = folder.join("hostile");
+    fs::write(&requests, requests::file(&cases))?;
+    let mut command = Command::new(program);
+    command.arg("seclang").arg(config).arg(&requests);
+    let mut engine = Engine::start("seclang", command)?;
+    let mut worst = 0.0_f64;
+    for (number, case) in cases.iter().enumerate() {
+        let (status, nanoseconds) = engine.run(number, RUNS)?;
+        let mut sorted: Vec<f64> = nanoseconds.iter().map(|ns| ns / 1e6).collect();
+        sorted.sort_by(f64::total_cmp);
+        worst = worst.max(sorted[0]);
+        report.row(&format!("hostile_{}_pl{level}_ms", case.name), "ms", &sorted);
+        report.row(&format!("hostile_{}_pl{level}_status", case.name), "status", &[f64::from(status)]);
+    }
+    // Of the fastest runs: others share the machine.
+    report.row(&format!("hostile_worst_pl{level}_ms"), "ms", &[worst]);
+    fs::remove_file(&requests).with_context(|| format!("cannot remove {}", requests.display()))?;
+    engine.stop()
 }
 
 fn quantile(sorted: &[f64], of: f64) -> f64 {

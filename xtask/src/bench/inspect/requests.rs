@@ -7,12 +7,12 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     method: &'static str,
     uri: String,
-    headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
 /// Headers of a browser.
-fn browser() -> Vec<(&'static str, String)> {
+fn browser() -> Vec<(String, String)> {
     [
         ("Host", "www.example.org"),
         ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
@@ -21,18 +21,18 @@ fn browser() -> Vec<(&'static str, String)> {
         ("Accept-Encoding", "gzip, deflate, br"),
         ("Connection", "keep-alive"),
     ]
-    .map(|(name, value)| (name, value.to_owned()))
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec()
 }
 
-fn get(name: &'static str, uri: &str) -> Case {
+pub(super) fn get(name: &'static str, uri: &str) -> Case {
     Case { name, method: "GET", uri: uri.to_owned(), headers: browser(), body: Vec::new() }
 }
 
-fn post(name: &'static str, uri: &str, content_type: &str, body: Vec<u8>) -> Case {
+pub(super) fn post(name: &'static str, uri: &str, content_type: &str, body: Vec<u8>) -> Case {
     let mut headers = browser();
-    headers.push(("Content-Type", content_type.to_owned()));
-    headers.push(("Content-Length", body.len().to_string()));
+    headers.push(("Content-Type".to_owned(), content_type.to_owned()));
+    headers.push(("Content-Length".to_owned(), body.len().to_string()));
     Case { name, method: "POST", uri: uri.to_owned(), headers, body }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Case> {
     for at in 0..40 {
         let _ = write!(value, "{}pref_{at}=v{}x{at:04}abcdef0123456789", if at > 0 { "; " } else { "" }, at * 7919);
     }
-    cookie.headers.push(("Cookie", value));
+    cookie.headers.push(("Cookie".to_owned(), value));
     vec![
         get("get", "/index.html"),
         get("get_five_parameters", "/search?q=red+shoes&page=2&sort=price_asc&category=sports&lang=en"),
