@@ -12,6 +12,7 @@ mod interfaces;
 mod judge;
 mod planes;
 mod privileges;
+mod rules;
 mod signals;
 mod top;
 mod upkeep;
@@ -36,6 +37,7 @@ use drops::DropHub;
 use interfaces::Follower;
 use judge::RequestJudge;
 use planes::Planes;
+use rules::RuleRunner;
 
 use top::SourceBoard;
 use upkeep::Upkeep;
@@ -55,6 +57,7 @@ use crate::{
     metrics::{self, Metrics, ServeError},
     model::{ModelError, Models},
     proxy::{Bound, Proxy, ProxyCounters, ProxyError},
+    rules::{RuleSets, RulesError},
     store::{Store, StoreError, Write},
     xdp::{Kernel, XdpError, check_capabilities},
 };
@@ -82,6 +85,8 @@ pub enum AppError {
     Control(#[from] ApiError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("rules: {0}")]
+    Rules(#[from] RulesError),
     #[error("block lists: {0}")]
     Feeds(#[from] FeedError),
     #[error("the kernel's bans cannot be reconciled with the store: {0}")]
@@ -156,6 +161,7 @@ struct Stages {
     observations: (Sender<Observation>, Receiver<Observation>),
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
+    rules: Arc<ArcSwap<RuleSets>>,
 }
 
 impl Stages {
@@ -184,6 +190,7 @@ impl Stages {
         let feeds = start_feeds(config, planes.clone(), &enforcer, &metrics)?;
         let drops = Arc::new(DropHub::new(kernel.as_ref().map(Kernel::plane), config.kernel.drop_sample));
         let (models, model_problem) = load_models(config, &metrics);
+        let rules = load_rules(config, &metrics)?;
         Ok(Self {
             config: Arc::new(ArcSwap::new(Arc::clone(config))),
             path: path.to_owned(),
@@ -199,6 +206,7 @@ impl Stages {
             observations: bounded(OBSERVATIONS_MAX),
             board: Arc::default(),
             drops,
+            rules: Arc::new(ArcSwap::from_pointee(rules)),
         })
     }
 
@@ -211,6 +219,13 @@ impl Stages {
     ) -> Result<(), AppError> {
         let (stop, stopped) = watch::channel(false);
         let (observations, observed) = self.observations.clone();
+        let rules = Arc::new(RuleRunner::start(
+            Arc::clone(&self.rules),
+            Arc::clone(&self.config),
+            Arc::clone(&self.enforcer),
+            Arc::clone(&self.actor),
+            &self.metrics,
+        )?);
         let judge = RequestJudge::new(
             Arc::clone(&self.enforcer),
             Arc::clone(&self.actor),
@@ -218,6 +233,7 @@ impl Stages {
             Arc::clone(&self.models),
             observations.clone(),
             Arc::clone(&self.metrics),
+            Arc::clone(&rules),
         );
         let counters = Arc::new(ProxyCounters::default());
         let proxy = doors.proxy.with_judge(Arc::new(judge), Arc::clone(&counters));
@@ -229,7 +245,7 @@ impl Stages {
                 Collector::spawn(events, sources, window_ms, observations, move |drop| drops.offer(drop))
             })
             .transpose()?;
-        let (upkeep_stop, upkeep) = self.start_upkeep(counters)?;
+        let (upkeep_stop, upkeep) = self.start_upkeep(counters, rules)?;
         let followed = self.kernel.clone().zip(self.planes.clone());
         let follower = followed.map(|(kernel, planes)| {
             Follower::start(kernel, planes, Arc::clone(&self.feeds), Arc::clone(&self.metrics))
@@ -266,7 +282,11 @@ impl Stages {
 }
 
 impl Stages {
-    fn start_upkeep(&self, counters: Arc<ProxyCounters>) -> Result<(Sender<()>, JoinHandle<()>), AppError> {
+    fn start_upkeep(
+        &self,
+        counters: Arc<ProxyCounters>,
+        rules: Arc<RuleRunner>,
+    ) -> Result<(Sender<()>, JoinHandle<()>), AppError> {
         let (stop, stopped) = bounded(0);
         let upkeep = Upkeep {
             actor: Arc::clone(&self.actor),
@@ -277,6 +297,7 @@ impl Stages {
             config: Arc::clone(&self.config),
             kernel: self.kernel.clone(),
             counters,
+            rules,
             stop: stopped,
         };
         Ok((stop, upkeep.start()?))
@@ -360,6 +381,13 @@ fn start_feeds(
         plane: planes.map(|planes| planes as Arc<dyn FeedPlane>),
         metrics: Arc::clone(metrics),
     })
+}
+
+/// Rules that cannot be loaded are a reason not to start: a site that asks for them is never served without.
+fn load_rules(config: &Config, metrics: &Metrics) -> Result<RuleSets, RulesError> {
+    let rules = RuleSets::load(config)?;
+    rules::tell(&rules, metrics);
+    Ok(rules)
 }
 
 /// Models that cannot be loaded are no reason not to start: rules and behaviour detectors go on.

@@ -2,7 +2,10 @@
 //! an address must never become a label: labels are few and known, sources are many and chosen by strangers.
 
 mod feeds;
+mod rules;
 mod serve;
+
+use std::sync::Arc;
 
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -15,6 +18,7 @@ use crate::{
 };
 
 pub use feeds::FeedMetrics;
+pub use rules::RuleMetrics;
 pub use serve::{ServeError, bind, serve};
 
 /// Seconds of a request's life: from a cached answer on loopback to the upstream timeout.
@@ -76,6 +80,8 @@ pub struct Metrics {
 
     /// Block list feeds.
     pub feeds: FeedMetrics,
+    /// Rules.
+    pub rules: Arc<RuleMetrics>,
 
     /// `qantra_fail_open_total{plane}`: what went on unchecked because a plane was missing, late or broken.
     pub fail_open: IntCounterVec,
@@ -199,6 +205,7 @@ impl Metrics {
                 &["iface", "change"],
             )?,
             feeds: FeedMetrics::declare(r)?,
+            rules: Arc::new(RuleMetrics::declare(r)?),
             fail_open: counters(
                 r,
                 "qantra_fail_open_total",

@@ -187,9 +187,13 @@ impl Transaction<'_, '_> {
 
     /// What was handed in of the request's body is only its beginning: the host looks at no more. What cannot be read for
     /// that reason alone is no error of the client's.
-    pub fn request_body_is_cut(&mut self) {
-        self.s.bodies_cut.0 = true;
-        self.s.store.set_single(Variable::InboundDataError, b"1");
+    /// `SecRequestBodyLimitAction` decides whether it goes on.
+    pub fn request_body_is_cut(&mut self) -> Option<Intervention> {
+        if self.intervention.is_none() && self.wants_request_body() {
+            self.s.bodies_cut.0 = true;
+            self.body_too_long();
+        }
+        self.intervention
     }
 
     /// The status line of the response.

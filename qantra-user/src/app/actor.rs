@@ -30,12 +30,17 @@ impl Actor {
 
     /// Acts on a finding. Returns what is to be done with the request it is about, if it is about one.
     pub(super) fn act(&self, finding: Finding, now: Now) -> Option<Standing> {
+        self.act_as(finding, now, false)
+    }
+
+    /// The same; what is `simulated` is written down and never enforced.
+    pub(super) fn act_as(&self, finding: Finding, now: Now, simulated: bool) -> Option<Standing> {
         self.metrics.findings(finding.class).inc();
         let found_boot_ns = finding.at.boot_ns;
         let fresh = DecisionId(rand::random());
         // Held until the decision is in force, so that a second finding about the same source finds it there.
         let mut policy = self.policy.lock();
-        let outcome = policy.decide(finding, fresh, now);
+        let outcome = policy.decide_as(finding, fresh, now, simulated);
         let id = outcome.decision_id()?;
         match outcome.effect {
             Effect::Ignored(_) => return None,

@@ -28,6 +28,7 @@ use crate::{
     metrics::{self, Metrics},
     model::Models,
     proxy::ReloadHandle,
+    rules::RuleSets,
     store::Store,
     xdp::Kernel,
 };
@@ -49,6 +50,7 @@ pub(super) struct Daemon {
     proxy: ReloadHandle,
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
+    rules: Arc<ArcSwap<RuleSets>>,
     /// One change of configuration or models at a time.
     changing: Mutex<()>,
 }
@@ -71,6 +73,7 @@ impl Daemon {
             proxy,
             board: Arc::clone(&stages.board),
             drops: Arc::clone(&stages.drops),
+            rules: Arc::clone(&stages.rules),
             changing: Mutex::new(()),
         }
     }
@@ -127,6 +130,12 @@ impl Daemon {
             }
         }
         warnings
+    }
+
+    fn load_rules(&self, config: &Config) -> Result<Arc<RuleSets>, ControlError> {
+        let rules = RuleSets::load(config).map_err(|error| ControlError::Reload(Box::new(error)))?;
+        super::rules::tell(&rules, &self.metrics);
+        Ok(Arc::new(rules))
     }
 
     fn swap_models(&self, config: &ModelsConfig) -> Result<(), ControlError> {
@@ -263,6 +272,7 @@ impl Control for Daemon {
         if fresh.models != old.models {
             self.swap_models(&fresh.models).inspect_err(|_| counted("failed"))?;
         }
+        let rules = self.load_rules(&fresh).inspect_err(|_| counted("failed"))?;
         self.proxy.reload(Arc::clone(&fresh)).map_err(|error| {
             counted("failed");
             ControlError::Reload(Box::new(error))
@@ -275,6 +285,7 @@ impl Control for Daemon {
             self.feeds.reconfigure(fresh.feeds.clone());
         }
         self.config.store(Arc::clone(&fresh));
+        self.rules.store(rules);
         upkeep::protect(&fresh, &self.enforcer, &self.actor, Now::read());
         counted("done");
         Ok(Reloaded { needs_restart: needs_restart(&old, &fresh) })

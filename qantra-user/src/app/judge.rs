@@ -5,10 +5,11 @@ use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Sender;
+use http::{HeaderMap, StatusCode, Version};
 use prometheus::IntCounter;
 use tokio::sync::oneshot;
 
-use super::actor::Actor;
+use super::{actor::Actor, rules::RuleRunner};
 use crate::{
     clock::{self, Now},
     config::Config,
@@ -16,10 +17,10 @@ use crate::{
     detect::{RequestOrigin, from_attack, from_violation},
     enforce::Enforcer,
     flow::Observation,
-    inspect::RequestView,
+    inspect::{RequestView, RuleRun},
     metrics::Metrics,
     model::{Answer, Job, Models, Scratch},
-    proxy::{Judge, Judgement, Opinion, RequestContext},
+    proxy::{Judge, Judgement, Opinion, RequestContext, RuleOpinion},
 };
 
 /// How much of a path a finding keeps, in bytes.
@@ -42,6 +43,7 @@ pub(super) struct RequestJudge {
     /// By action, in the order of its variants: looked up once, since a lookup by label takes a lock that all share.
     answers: [IntCounter; 4],
     metrics: Arc<Metrics>,
+    rules: Arc<RuleRunner>,
 }
 
 impl RequestJudge {
@@ -52,11 +54,12 @@ impl RequestJudge {
         models: Arc<ArcSwapOption<Models>>,
         observations: Sender<Observation>,
         metrics: Arc<Metrics>,
+        rules: Arc<RuleRunner>,
     ) -> Self {
         let observations_shed = metrics.queue_dropped("observations");
         let fail_open = metrics.fail_open("model");
         let answers = Action::ALL.map(|action| metrics.answers(action));
-        Self { enforcer, actor, config, models, observations, observations_shed, fail_open, answers, metrics }
+        Self { enforcer, actor, config, models, observations, observations_shed, fail_open, answers, metrics, rules }
     }
 
     fn site_name(&self, context: &RequestContext<'_>) -> Option<String> {
@@ -132,6 +135,27 @@ impl Judge for RequestJudge {
         })
     }
 
+    fn rules(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> RuleOpinion {
+        self.rules.request(request, context)
+    }
+
+    fn response_head(
+        &self,
+        run: &mut RuleRun,
+        head: (StatusCode, Version, &HeaderMap),
+        context: &RequestContext<'_>,
+    ) -> Judgement {
+        self.rules.response_head(run, head, context)
+    }
+
+    fn response_body(&self, run: &mut RuleRun, body: &[u8], context: &RequestContext<'_>) -> Judgement {
+        self.rules.response_body(run, body, context)
+    }
+
+    fn end_rules(&self, run: RuleRun) {
+        self.rules.end(run);
+    }
+
     fn protocol_violation(&self, context: &RequestContext<'_>, violation: &'static str) {
         self.metrics.protocol_violations.with_label_values(&[violation]).inc();
         let now = Now::read();
@@ -154,7 +178,7 @@ impl Judge for RequestJudge {
 }
 
 /// The path without query, cut: a finding keeps no more of it.
-fn path_of(request: &RequestView<'_>) -> String {
+pub(super) fn path_of(request: &RequestView<'_>) -> String {
     let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
     String::from_utf8_lossy(&path[..path.len().min(PATH_BYTES_MAX)]).into_owned()
 }

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use super::actor::Actor;
+use super::{actor::Actor, rules::RuleRunner};
 use crate::{
     clock::Now,
     config::Config,
@@ -29,6 +29,8 @@ const DISCOVER_ROUNDS: u64 = 10;
 
 /// The proxy's count of requests that passed because the classifier was late.
 const JUDGE_LATE: &str = "judge_late";
+/// Its count of requests that passed because their inspection by rules was late.
+const RULES_LATE: &str = "rules_late";
 
 /// What upkeep works on.
 pub(super) struct Upkeep {
@@ -40,6 +42,7 @@ pub(super) struct Upkeep {
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) kernel: Option<Arc<Mutex<Kernel>>>,
     pub(super) counters: Arc<ProxyCounters>,
+    pub(super) rules: Arc<RuleRunner>,
     /// Ends the thread when its sender is gone.
     pub(super) stop: Receiver<()>,
 }
@@ -63,6 +66,7 @@ impl Upkeep {
             self.count_verdicts(&mut seen);
             self.count_losses(&mut lost);
             self.count_proxy_events(&mut events);
+            self.rules.tell_collections();
             if round % READ_BACK_ROUNDS == 0 {
                 self.read_back(now);
             }
@@ -136,6 +140,9 @@ impl Upkeep {
             self.metrics.proxy_events.with_label_values(&[event]).inc_by(fresh);
             if event == JUDGE_LATE {
                 self.metrics.fail_open("model").inc_by(fresh);
+            }
+            if event == RULES_LATE {
+                self.metrics.fail_open("rules").inc_by(fresh);
             }
         }
     }

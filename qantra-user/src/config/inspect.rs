@@ -34,10 +34,21 @@ pub enum RulesEngine {
 #[serde(rename_all = "snake_case")]
 pub enum BodyLimitAction {
     /// The request is answered with 413.
-    #[default]
     Refuse,
     /// What came before the limit is looked at; the rest goes on unseen.
+    #[default]
     Partial,
+}
+
+/// What is done with a request whose inspection comes too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LateAction {
+    /// It goes on; the models and its head were looked at all the same.
+    #[default]
+    Pass,
+    /// It is answered with 503.
+    Refuse,
 }
 
 /// `[inspect]`: rules for every site that does not say otherwise.
@@ -65,12 +76,17 @@ pub struct InspectConfig {
     /// What rules may not look at.
     #[serde(rename = "exclude")]
     pub exclusions: Vec<ExclusionConfig>,
-    /// Most of a request's body that is buffered for rules, in bytes.
+    /// Most of a request's body that rules look at, in bytes; what `proxy.inspect_body_bytes` holds back is the limit above
+    /// it.
     pub request_body_bytes_max: usize,
     /// Most of a request's body without uploaded files; a longer one that rules have to parse is refused with 400.
     pub request_body_no_files_bytes_max: usize,
     /// What is done with a body beyond `request_body_bytes_max`.
     pub body_limit_action: BodyLimitAction,
+    /// How long a request with a large body waits for its inspection.
+    pub deadline_ms: u64,
+    /// What is done with a request whose inspection comes too late, or finds no room.
+    pub when_late: LateAction,
     /// Whether bodies of responses are buffered for rules as well.
     pub response_bodies: bool,
     /// Most of a response's body that rules look at, in bytes; the rest goes on unseen.
@@ -94,7 +110,9 @@ impl Default for InspectConfig {
             exclusions: Vec::new(),
             request_body_bytes_max: 13_107_200,
             request_body_no_files_bytes_max: 1_048_576,
-            body_limit_action: BodyLimitAction::Refuse,
+            body_limit_action: BodyLimitAction::Partial,
+            deadline_ms: 200,
+            when_late: LateAction::Pass,
             response_bodies: false,
             response_body_bytes_max: 524_288,
             response_types: ["text/plain", "text/html", "text/xml", "application/json"].map(str::to_owned).to_vec(),
@@ -169,6 +187,8 @@ impl InspectConfig {
                 .request_body_no_files_bytes_max
                 .unwrap_or(self.request_body_no_files_bytes_max),
             body_limit_action: site.body_limit_action.unwrap_or(self.body_limit_action),
+            deadline_ms: self.deadline_ms,
+            when_late: self.when_late,
             response_bodies: site.response_bodies.unwrap_or(self.response_bodies),
             response_body_bytes_max: site.response_body_bytes_max.unwrap_or(self.response_body_bytes_max),
             response_types: site.response_types.as_ref().unwrap_or(&self.response_types).clone(),

@@ -23,7 +23,7 @@ pub use detect::{
 pub use errors::{ConfigErrors, Problem};
 pub use feeds::FeedsConfig;
 pub use inspect::{
-    BodyLimitAction, ExclusionConfig, InspectConfig, RuleRange, RulesEngine, Ruleset, SiteInspectConfig,
+    BodyLimitAction, ExclusionConfig, InspectConfig, LateAction, RuleRange, RulesEngine, Ruleset, SiteInspectConfig,
 };
 pub use load::{load, parse};
 pub use net::{BadNet, canonical_net, parse_net};

@@ -233,6 +233,11 @@ impl Policy {
 
     /// Decides about a finding. `id` is used when there is a new decision.
     pub fn decide(&mut self, finding: Finding, id: DecisionId, now: Now) -> Outcome {
+        self.decide_as(finding, id, now, false)
+    }
+
+    /// Decides about a finding; what is `simulated` is decided and never enforced, as in a site that is in simulation.
+    pub fn decide_as(&mut self, finding: Finding, id: DecisionId, now: Now, simulated: bool) -> Outcome {
         let source = finding.source.to_canonical();
         if let Some(network) = covered(&Scope::ip(source), &self.protected) {
             return Outcome::ignored(Ignored::Protected(network));
@@ -241,8 +246,9 @@ impl Policy {
         if finding.confidence < ruling.confidence || finding.confidence.is_nan() {
             return Outcome::ignored(Ignored::Unsure);
         }
-        let simulated =
-            self.simulation || finding.site.as_ref().is_some_and(|site| self.simulated_sites.contains(site));
+        let simulated = simulated
+            || self.simulation
+            || finding.site.as_ref().is_some_and(|site| self.simulated_sites.contains(site));
         let scope = self.scope_of(source);
         let record = self.records.get_or_insert_with(scope.0, now.unix_ms, Record::default);
         if now.unix_ms.saturating_sub(record.touched_unix_ms) > self.config.memory_s.saturating_mul(1_000) {

@@ -19,7 +19,7 @@ pub use field::{BYTES_MAX, FIELDS_MAX, Field, FieldKind, Fields, Truncated};
 pub use mask::excerpt;
 pub use raw::RawRequest;
 pub use request::RequestView;
-pub use rules::{RuleEnding, RuleMatch, RuleReport, RuleRun};
+pub use rules::{RuleEnding, RuleMatch, RuleReport, RuleRun, RuleSite};
 
 use field::Encoding;
 

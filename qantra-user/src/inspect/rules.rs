@@ -2,7 +2,9 @@
 //! one of them ends the request. It must never allocate while nothing matches, nor keep more of a value than an excerpt.
 
 use http::{HeaderMap, StatusCode, Version, header};
-use qantra_seclang::{Connection, Ending, Host, Intervention, OwnedTransaction, Scratch, SharedRules, Transaction};
+use qantra_seclang::{
+    Connection, Ending, EngineMode, Host, Intervention, OwnedTransaction, Scratch, SharedRules, Transaction,
+};
 
 use super::{Field, FieldKind, RequestView, excerpt};
 
@@ -58,6 +60,17 @@ pub struct RuleReport {
     pub threshold: u32,
 }
 
+/// The rules of one site.
+#[derive(Debug, Clone)]
+pub struct RuleSite<'a> {
+    /// Its rules; other sites may share them.
+    pub rules: SharedRules,
+    /// What they may do for this site.
+    pub engine: EngineMode,
+    /// The site's name.
+    pub name: &'a str,
+}
+
 /// One request on its way through a rule set. It owns its state, so that it can wait for the response or be handed to
 /// another thread.
 #[derive(Debug)]
@@ -72,13 +85,15 @@ impl RuleRun {
     /// Takes the request in; no rule runs yet.
     #[must_use]
     pub fn begin(
-        rules: SharedRules,
+        site: RuleSite<'_>,
         scratch: Box<Scratch>,
         request: &RequestView<'_>,
         connection: &Connection<'_>,
     ) -> Self {
-        let mut transaction = OwnedTransaction::begin(rules, scratch, connection);
+        let mut transaction = OwnedTransaction::begin(site.rules, scratch, connection);
         transaction.with(|transaction| {
+            transaction.set_engine(site.engine);
+            transaction.set_web_application(site.name.as_bytes());
             transaction.request_line(request.method.as_str().as_bytes(), request.target, protocol(request.version));
             // HTTP/2 names the host beside the header fields; rules look for it among them.
             if !request.headers.contains_key(header::HOST) && !request.host.is_empty() {
@@ -99,10 +114,7 @@ impl RuleRun {
                 return true;
             }
             let ended = transaction.request_body(request.body).is_some();
-            if !request.body_is_whole {
-                transaction.request_body_is_cut();
-            }
-            ended
+            ended || (!request.body_is_whole && transaction.request_body_is_cut().is_some())
         })
     }
 

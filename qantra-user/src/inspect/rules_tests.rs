@@ -26,11 +26,15 @@ fn run(rules: &SharedRules, raw: &[u8]) -> RuleRun {
     let client = IpAddr::from([192, 0, 2, 1]);
     let connection = Connection { client, client_port: 1, server: client, server_port: 80, unique_id: "u" };
     let mut host = Host { now_s: 0, elapsed_ms: 0, collections: &mut NoCollections, lookups: &NoLookups };
-    let mut run = RuleRun::begin(Arc::clone(rules), Box::default(), &request.view(), &connection);
+    let mut run = RuleRun::begin(site(rules), Box::default(), &request.view(), &connection);
     if !run.head(&request.view(), &mut host) {
         run.body(&mut host);
     }
     run
+}
+
+fn site(rules: &SharedRules) -> RuleSite<'static> {
+    RuleSite { rules: Arc::clone(rules), engine: EngineMode::On, name: "shop" }
 }
 
 fn rules() -> SharedRules {
@@ -71,7 +75,7 @@ fn http2_has_its_host_among_the_headers() {
     let client = IpAddr::from([192, 0, 2, 1]);
     let connection = Connection { client, client_port: 1, server: client, server_port: 80, unique_id: "u" };
     let mut host = Host { now_s: 0, elapsed_ms: 0, collections: &mut NoCollections, lookups: &NoLookups };
-    let mut run = RuleRun::begin(rules(), Box::default(), &view, &connection);
+    let mut run = RuleRun::begin(site(&rules()), Box::default(), &view, &connection);
     assert!(run.head(&view, &mut host));
     let ending = run.report().unwrap().ending.unwrap();
     assert_eq!((ending.status, ending.location.as_deref()), (302, Some("https://example.org/")));
@@ -100,7 +104,7 @@ fn a_response_is_reported_apart_from_its_request() {
     let request = RawRequest::parse(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     let client = IpAddr::from([192, 0, 2, 1]);
     let connection = Connection { client, client_port: 1, server: client, server_port: 80, unique_id: "u" };
-    let mut next = RuleRun::begin(rules, scratch, &request.view(), &connection);
+    let mut next = RuleRun::begin(site(&rules), scratch, &request.view(), &connection);
     assert!(!next.head(&request.view(), &mut host));
     next.body(&mut host);
     assert_eq!(next.report(), None);

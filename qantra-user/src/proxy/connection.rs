@@ -57,7 +57,7 @@ pub(super) struct Opening {
 /// Serves one connection to its end.
 pub(super) async fn serve(worker: Worker, tcp: TcpStream, peer: SocketAddr, opening: Opening) {
     let live = worker.shared.live.load_full();
-    let Some(stream) = open(&worker.shared, &live, tcp, canonical(peer.ip()), opening).await else { return };
+    let Some(stream) = open(&worker.shared, &live, tcp, peer, opening).await else { return };
     drop(live);
     if stream.is_http2() {
         serve_http2(worker, stream).await;
@@ -71,9 +71,10 @@ async fn open(
     shared: &Shared,
     live: &Live,
     mut tcp: TcpStream,
-    peer: IpAddr,
+    from: SocketAddr,
     opening: Opening,
 ) -> Option<Box<ClientStream>> {
+    let peer = canonical(from.ip());
     // A small answer must not wait for an acknowledgement; that it cannot be set is no reason to refuse anybody.
     let _ = tcp.set_nodelay(true);
     shared.counters.connections.increment();
@@ -92,6 +93,7 @@ async fn open(
         shared.judge.observe(Observation::Connection(ConnectionObservation { at_ms, source }));
     }
     let over_tls = opening.tls.is_some();
+    let local = tcp.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
     let transport = match opening.tls {
         None => Transport::Plain(tcp),
         Some(acceptor) => match pingora::time::timeout(live.client_header_timeout, acceptor.accept(tcp)).await {
@@ -102,7 +104,7 @@ async fn open(
             }
         },
     };
-    let conn = Conn::new(peer, nearest.unwrap_or(peer), trusted, over_tls);
+    let conn = Conn::new(peer, nearest.unwrap_or(peer), trusted, over_tls).between(from.port(), local);
     ClientStream::new(transport, conn).ok().map(Box::new)
 }
 
@@ -228,7 +230,9 @@ async fn refuse(shared: &Shared, mut stream: Box<ClientStream>, refusal: Refusal
     let status = match refusal {
         Refusal::Violation(violation) => {
             shared.counters.violations.increment();
-            let context = RequestContext { client, site: None, request_id: id.as_str() };
+            let conn = stream.conn();
+            let (peer_port, server) = (conn.peer_port, conn.local);
+            let context = RequestContext { client, site: None, request_id: id.as_str(), peer_port, server };
             shared.judge.protocol_violation(&context, violation);
             400
         }

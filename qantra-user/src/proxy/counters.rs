@@ -50,6 +50,10 @@ pub struct ProxyCounters {
     pub simulated: Counter,
     /// Requests that passed because the judge was too late.
     pub judge_late: Counter,
+    /// Requests refused by a rule, and responses withheld.
+    pub rule_refusals: Counter,
+    /// Requests that went on because their inspection by rules came too late.
+    pub rules_late: Counter,
     /// Failed connects to origins.
     pub connect_failures: Counter,
     /// Requests that no target answered: 502 and 504.
@@ -61,7 +65,7 @@ pub struct ProxyCounters {
 impl ProxyCounters {
     /// Every count by its name.
     #[must_use]
-    pub fn totals(&self) -> [(&'static str, u64); 17] {
+    pub fn totals(&self) -> [(&'static str, u64); 19] {
         [
             ("connections", self.connections.get()),
             ("connections_shed", self.connections_shed.get()),
@@ -77,6 +81,8 @@ impl ProxyCounters {
             ("forwarded", self.forwarded.get()),
             ("simulated", self.simulated.get()),
             ("judge_late", self.judge_late.get()),
+            ("rule_refusals", self.rule_refusals.get()),
+            ("rules_late", self.rules_late.get()),
             ("connect_failures", self.connect_failures.get()),
             ("origin_failures", self.origin_failures.get()),
             ("certificate_failures", self.certificate_failures.get()),

@@ -1,7 +1,11 @@
 //! Enters: a request that Pingora parsed. Leaves: the same request on its way to a target, or an answer of ours. Each
 //! filter only carries what pure code decides; it must never hold more of a body than `inspect_body_bytes`.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,7 +38,7 @@ use crate::{
     config::SiteIndex,
     decide::Action,
     flow::{Observation, RequestObservation},
-    inspect::RequestView,
+    inspect::{RequestView, RuleRun},
 };
 
 /// An upgraded connection may be silent for this long.
@@ -42,14 +46,14 @@ const UPGRADED_SILENCE: Duration = Duration::from_secs(3_600);
 
 /// Pingora's view of the proxy; one for each worker.
 pub(super) struct Filters {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What is known of one request.
 pub(super) struct RequestState {
     live: Arc<Live>,
     conn: Option<Arc<Conn>>,
-    id: RequestId,
+    pub(super) id: RequestId,
     client: IpAddr,
     site: Option<SiteIndex>,
     host: Option<HeaderValue>,
@@ -63,15 +67,21 @@ pub(super) struct RequestState {
     body_read: bool,
     tried: Tried,
     tries: usize,
+    /// The request's run through the site's rules, while they want to see the response.
+    pub(super) rules: Option<RuleRun>,
 }
 
 impl RequestState {
-    fn site(&self) -> Option<&Site> {
+    pub(super) fn site(&self) -> Option<&Site> {
         self.live.site(self.site)
     }
 
-    fn context(&self) -> RequestContext<'_> {
-        RequestContext { client: self.client, site: self.site, request_id: self.id.as_str() }
+    pub(super) fn context(&self) -> RequestContext<'_> {
+        let (peer_port, server) = match &self.conn {
+            Some(conn) => (conn.peer_port, conn.local),
+            None => (0, SocketAddr::from(([0, 0, 0, 0], 0))),
+        };
+        RequestContext { client: self.client, site: self.site, request_id: self.id.as_str(), peer_port, server }
     }
 }
 
@@ -108,7 +118,12 @@ impl Filters {
     }
 
     /// Answers by ourselves. Returns what `request_filter` returns then.
-    async fn answer(&self, session: &mut Session, ctx: &mut RequestState, message: Message<'_>) -> Result<bool> {
+    pub(super) async fn answer(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestState,
+        message: Message<'_>,
+    ) -> Result<bool> {
         ctx.answered_by_us = true;
         let page = message.page(&session.req_header().headers)?;
         let is_head = session.req_header().method == Method::HEAD;
@@ -123,8 +138,7 @@ impl Filters {
 
     async fn answer_status(&self, session: &mut Session, ctx: &mut RequestState, status: u16) -> Result<bool> {
         let id = ctx.id;
-        let message = Message { status, decision: None, request_id: id.as_str(), retry_after_s: None };
-        self.answer(session, ctx, message).await
+        self.answer(session, ctx, Message::new(status, id.as_str())).await
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestState, refusal: Refusal) -> Result<bool> {
@@ -154,8 +168,7 @@ impl Filters {
             return Ok(false);
         }
         let id = ctx.id;
-        let message =
-            Message { status: 403, decision: standing.decision, request_id: id.as_str(), retry_after_s: None };
+        let message = Message { decision: standing.decision, ..Message::new(403, id.as_str()) };
         match standing.action {
             Action::Observe => Ok(false),
             Action::Forward if ctx.site().is_some_and(|site| site.decoy.is_some()) => {
@@ -206,7 +219,16 @@ impl Filters {
             body,
             body_is_whole,
         };
-        match self.shared.judge.judge(&view, &ctx.context()) {
+        let context = ctx.context();
+        let rules = self.shared.judge.rules(&view, &context);
+        // The models look as well: what rules refuse without being sure of its source, they may be sure of.
+        let models = self.shared.judge.judge(&view, &context);
+        let ruled = self.await_rules(rules).await;
+        ctx.rules = ruled.run;
+        if ruled.judgement != Judgement::Pass {
+            return ruled.judgement;
+        }
+        match models {
             Opinion::Now(judgement) => judgement,
             Opinion::Soon { answer, deadline } => match tokio::time::timeout(deadline, answer).await {
                 Ok(Ok(judgement)) => judgement,
@@ -245,6 +267,7 @@ impl ProxyHttp for Filters {
             body_read: false,
             tried: Tried::default(),
             tries: 0,
+            rules: None,
         }
     }
 
@@ -278,9 +301,12 @@ impl ProxyHttp for Filters {
             self.shared.counters.bodies_too_large.increment();
             return self.answer_status(session, ctx, 413).await;
         }
-        if let Judgement::Act(standing) = self.ask(session, ctx, &body).await
-            && self.act(session, ctx, standing).await?
-        {
+        let is_answered = match self.ask(session, ctx, &body).await {
+            Judgement::Pass => false,
+            Judgement::Act(standing) => self.act(session, ctx, standing).await?,
+            Judgement::Refuse(refusal) => self.refuse_by_rule(session, ctx, &refusal).await?,
+        };
+        if is_answered {
             return Ok(true);
         }
         if ctx.site.is_none() {
@@ -398,6 +424,9 @@ impl ProxyHttp for Filters {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut RequestState) {
+        if let Some(run) = ctx.rules.take() {
+            self.shared.judge.end_rules(run);
+        }
         let request = session.req_header();
         let (path, _) = split_query(request.raw_path());
         let now_ns = clock::boot_ns();

@@ -1,10 +1,19 @@
 //! What the proxy asks of the rest of Qantra. `app` joins the stages behind it; tests put their own in.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
+use http::{HeaderMap, StatusCode, Version};
 use tokio::sync::oneshot;
 
-use crate::{config::SiteIndex, decide::Standing, flow::Observation, inspect::RequestView};
+use crate::{
+    config::SiteIndex,
+    decide::{DecisionId, Standing},
+    flow::Observation,
+    inspect::{RequestView, RuleRun},
+};
 
 /// What a request comes with besides itself.
 #[derive(Debug, Clone, Copy)]
@@ -15,15 +24,75 @@ pub struct RequestContext<'a> {
     pub site: Option<SiteIndex>,
     /// The request's id, sent to the origin as `X-Request-Id` and shown on block pages.
     pub request_id: &'a str,
+    /// The port of the peer.
+    pub peer_port: u16,
+    /// The address that the peer reached.
+    pub server: SocketAddr,
 }
 
 /// What is to be done with one request after a look at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// It goes on.
     Pass,
     /// It is refused, throttled or forwarded for this decision.
     Act(Standing),
+    /// A rule refuses it, whatever becomes of its source.
+    Refuse(RuleRefusal),
+}
+
+/// How a rule refuses a request or withholds a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleRefusal {
+    /// The status of the answer.
+    pub status: u16,
+    /// Where a redirect goes.
+    pub location: Option<String>,
+    /// The connection is closed without an answer.
+    pub is_drop: bool,
+    /// The decision that the same request led to, if any.
+    pub decision: Option<DecisionId>,
+}
+
+impl RuleRefusal {
+    /// A refusal with a status alone.
+    #[must_use]
+    pub const fn status(status: u16) -> Self {
+        Self { status, location: None, is_drop: false, decision: None }
+    }
+}
+
+/// What the rules of a site made of a request.
+#[derive(Debug)]
+pub struct Ruled {
+    /// What is to be done with it.
+    pub judgement: Judgement,
+    /// Its run, when the site's rules look at the response as well.
+    pub run: Option<RuleRun>,
+}
+
+impl Ruled {
+    /// Nothing more is asked of rules.
+    #[must_use]
+    pub const fn only(judgement: Judgement) -> Self {
+        Self { judgement, run: None }
+    }
+}
+
+/// The first answer of a site's rules.
+#[derive(Debug)]
+pub enum RuleOpinion {
+    /// Known at once: the usual case, and that of a site without rules.
+    Now(Ruled),
+    /// The body is large: a thread of its own looks at it.
+    Soon {
+        /// The answer.
+        answer: oneshot::Receiver<Ruled>,
+        /// How long the request waits for it.
+        deadline: Duration,
+        /// What is done when it does not come in time.
+        late: Judgement,
+    },
 }
 
 /// The first answer of a [`Judge`].
@@ -47,6 +116,29 @@ pub trait Judge: Send + Sync + 'static {
 
     /// Looks at a request: head and the inspected part of its body.
     fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> Opinion;
+
+    /// Runs the site's rules over a request. Asked beside [`Judge::judge`], before anything goes to the origin.
+    fn rules(&self, _request: &RequestView<'_>, _context: &RequestContext<'_>) -> RuleOpinion {
+        RuleOpinion::Now(Ruled::only(Judgement::Pass))
+    }
+
+    /// Runs the rules over the head of the response.
+    fn response_head(
+        &self,
+        _run: &mut RuleRun,
+        _head: (StatusCode, Version, &HeaderMap),
+        _context: &RequestContext<'_>,
+    ) -> Judgement {
+        Judgement::Pass
+    }
+
+    /// Runs the rules over the body of the response, or the beginning of it.
+    fn response_body(&self, _run: &mut RuleRun, _body: &[u8], _context: &RequestContext<'_>) -> Judgement {
+        Judgement::Pass
+    }
+
+    /// Nothing more comes for this run.
+    fn end_rules(&self, _run: RuleRun) {}
 
     /// A request was refused because its form breaks the protocol (smuggling shapes and the like).
     fn protocol_violation(&self, context: &RequestContext<'_>, violation: &'static str);

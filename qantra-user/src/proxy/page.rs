@@ -23,9 +23,18 @@ pub(super) struct Message<'a> {
     pub(super) request_id: &'a str,
     /// Seconds for `Retry-After`.
     pub(super) retry_after_s: Option<u64>,
+    /// Whether a rule refused it: then the request's id is what an administrator needs.
+    pub(super) by_rule: bool,
+    /// For `Location`.
+    pub(super) location: Option<&'a str>,
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// A status and the request's id, and nothing else.
+    pub(super) const fn new(status: u16, request_id: &'a str) -> Self {
+        Self { status, decision: None, request_id, retry_after_s: None, by_rule: false, location: None }
+    }
+
     /// Builds the answer: JSON where the client's `Accept` asks for it before HTML, a page otherwise.
     ///
     /// # Errors
@@ -40,6 +49,9 @@ impl Message<'_> {
         head.insert_header(header::CACHE_CONTROL, "no-store")?;
         head.insert_header("X-Content-Type-Options", "nosniff")?;
         head.insert_header("X-Request-Id", self.request_id)?;
+        if let Some(location) = self.location {
+            head.insert_header(header::LOCATION, location)?;
+        }
         if let Some(seconds) = self.retry_after_s {
             head.insert_header(header::RETRY_AFTER, seconds.to_string())?;
         }
@@ -68,6 +80,10 @@ impl Message<'_> {
                 "<p>This request was refused by a security rule. If you think that is wrong, tell the \
                  administrator this id:</p><p><code>{id}</code></p>"
             ),
+            None if self.by_rule => format!(
+                "<p>This request was refused by a security rule. If you think that is wrong, tell the \
+                 administrator this id:</p><p><code>{request}</code></p>"
+            ),
             None => String::new(),
         };
         format!(
@@ -92,7 +108,7 @@ fn prefers_json(request: &HeaderMap) -> bool {
 
 /// A whole HTTP/1.1 answer for a request whose head never reached Pingora.
 pub(super) fn bare_answer(status: u16, request_id: &str) -> Vec<u8> {
-    let message = Message { status, decision: None, request_id, retry_after_s: None };
+    let message = Message::new(status, request_id);
     let (reason, body) = (message.reason(), message.html());
     let length = body.len();
     format!(
@@ -112,8 +128,7 @@ mod tests {
         headers
     }
 
-    const BLOCKED: Message<'_> =
-        Message { status: 403, decision: Some(DecisionId(77)), request_id: "req1", retry_after_s: None };
+    const BLOCKED: Message<'_> = Message { decision: Some(DecisionId(77)), ..Message::new(403, "req1") };
 
     #[test]
     fn people_get_a_page_with_the_decision() {
@@ -134,6 +149,15 @@ mod tests {
         }
         let page = BLOCKED.page(&HeaderMap::new()).unwrap();
         assert!(page.body.starts_with(b"<!doctype"));
+    }
+
+    #[test]
+    fn a_rules_refusal_shows_the_requests_id_where_there_is_no_decision() {
+        let message = Message { by_rule: true, ..Message::new(403, "req1") };
+        let body = String::from_utf8(message.page(&HeaderMap::new()).unwrap().body.to_vec()).unwrap();
+        assert!(body.contains("<code>req1</code>"), "{body}");
+        let redirect = Message { location: Some("https://example.org/"), ..Message::new(302, "req1") };
+        assert_eq!(redirect.page(&HeaderMap::new()).unwrap().head.headers[header::LOCATION], "https://example.org/");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::{
     any::Any,
     fmt, io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::AsRawFd as _,
     pin::Pin,
     sync::{
@@ -51,6 +51,10 @@ pub(super) struct Conn {
     /// Whether the peer's word about clients is taken.
     pub(super) trusted: bool,
     pub(super) tls: bool,
+    /// The peer's port.
+    pub(super) peer_port: u16,
+    /// The address that the peer reached.
+    pub(super) local: SocketAddr,
     read_bytes_max: AtomicUsize,
     head_bytes: AtomicUsize,
     head_started_ns: AtomicU64,
@@ -66,11 +70,19 @@ impl Conn {
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             trusted,
             tls,
+            peer_port: 0,
+            local: SocketAddr::from(([0, 0, 0, 0], 0)),
             read_bytes_max: AtomicUsize::new(usize::MAX),
             head_bytes: AtomicUsize::new(0),
             head_started_ns: AtomicU64::new(0),
             underscored: AtomicBool::new(false),
         }
+    }
+
+    /// Notes both ends of the connection, for rules that ask for ports and for the server's address.
+    pub(super) const fn between(mut self, peer_port: u16, local: SocketAddr) -> Self {
+        (self.peer_port, self.local) = (peer_port, local);
+        self
     }
 
     /// Keeps every read at most this long, until told otherwise.
