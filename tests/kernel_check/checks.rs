@@ -23,15 +23,15 @@ use qantra_user::{
     xdp::{self, Entry, Kernel, Rung, Verdict},
 };
 
-use crate::{cable::PORT, report::Report, wire::Wire};
+use crate::{cable::PORT, lists, report::Report, wire::Wire};
 
 /// Not banned by anybody.
-const INNOCENT: [&str; 2] = ["192.0.2.20", "2001:db8:0:2::20"];
+pub(crate) const INNOCENT: [&str; 2] = ["192.0.2.20", "2001:db8:0:2::20"];
 /// Banned one by one.
-const BANNED: [&str; 2] = ["192.0.2.10", "2001:db8:0:1::10"];
+pub(crate) const BANNED: [&str; 2] = ["192.0.2.10", "2001:db8:0:1::10"];
 /// Banned as prefixes, and an address in each.
 const PREFIXES: [&str; 2] = ["192.0.2.128/26", "2001:db8:0:3::/64"];
-const IN_PREFIX: [&str; 2] = ["192.0.2.130", "2001:db8:0:3::99"];
+pub(crate) const IN_PREFIX: [&str; 2] = ["192.0.2.130", "2001:db8:0:3::99"];
 /// Banned for a moment.
 const SHORTLY: [&str; 2] = ["192.0.2.30", "2001:db8:0:1::30"];
 /// Sends much.
@@ -52,7 +52,7 @@ pub(crate) struct Checks<'a> {
 }
 
 /// What stands while checks run: pins and cable end with it.
-struct Stand {
+pub(crate) struct Stand {
     config: KernelConfig,
     hook: Hook,
     wire: Wire,
@@ -73,7 +73,7 @@ impl Stand {
     }
 
     /// Sends from every source and expects that all pass, or none.
-    fn expect(&mut self, what: &str, sources: &[&str], pass: bool) -> Result<()> {
+    pub(crate) fn expect(&mut self, what: &str, sources: &[&str], pass: bool) -> Result<()> {
         for (source, came) in sources.iter().zip(self.wire.passes(sources).context(what.to_owned())?) {
             ensure!(came == pass, "{what}: {source} {}", if came { "came through" } else { "was dropped" });
         }
@@ -88,11 +88,12 @@ impl Drop for Stand {
 }
 
 /// A check that has nothing to tell but that it holds.
-type Done = Result<((), String)>;
+pub(crate) type Done = Result<((), String)>;
 
 type Check = fn(&mut Stand, &mut Kernel) -> Done;
 
-fn done(detail: impl Into<String>) -> Done {
+/// It holds.
+pub(crate) fn done(detail: impl Into<String>) -> Done {
     Ok(((), detail.into()))
 }
 
@@ -104,12 +105,13 @@ impl Checks<'_> {
         let Some((mut kernel, mut stand)) = self.add("load and attach", started) else { return };
         let result = rung_holds(&kernel, self.rung);
         self.add("rung", result);
-        let checks: [(&str, Check); 7] = [
+        let checks: [(&str, Check); 8] = [
             ("test runs", test_runs),
             ("innocent and banned", addresses),
             ("banned prefixes", prefixes),
             ("the protected set wins", protected),
             ("a ban ends by itself", expiry),
+            ("lists are exchanged", lists::exchanged),
             ("verdict counters", counters),
             ("events and sources", events),
         ];

@@ -8,6 +8,7 @@
 mod cable;
 mod checks;
 mod isolation;
+mod lists;
 mod logbook;
 mod report;
 mod wire;
