@@ -3,18 +3,18 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::{Duration, Instant},
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use qantra_tests::{
-    cable::{BOX, BOX_V6, CLIENT, CLIENT_V6, Cable, verdicts},
-    flood::Flood,
+    cable::{BOX, CLIENT, CLIENT_V6, Cable},
+    exchange::{exchange, with_client},
     kernel::Pins,
     packet::{PacketBuilder, Transport::Udp},
     program::{map_memory, repeat},
-    random::{Kind, Random, addresses, list},
+    random::{Random, addresses},
     receiver::pin,
 };
 use qantra_user::{
@@ -23,63 +23,14 @@ use qantra_user::{
     xdp::{Entry, Kernel, SourceTable, ip_of},
 };
 
-/// A list of others with the client in it: alone, or in the middle of a wider range.
-fn with_client(seed: u64, others: usize, around: u32) -> Result<AddressRanges> {
-    let mut ranges = list(Kind::Mixed, others, &mut Random::new(seed));
-    let v4 = u32::from(CLIENT.parse::<Ipv4Addr>()?);
-    let v6 = u128::from(CLIENT_V6.parse::<Ipv6Addr>()?);
-    ranges.v4.retain(|(first, last)| *last < v4 - around - 1 || *first > v4 + around + 1);
-    ranges.v6.retain(|(first, last)| *last < v6 - u128::from(around) - 1 || *first > v6 + u128::from(around) + 1);
-    ranges.v4.push((v4 - around, v4 + around));
-    ranges.v6.push((v6 - u128::from(around), v6 + u128::from(around)));
-    ranges.v4.sort_unstable();
-    ranges.v6.sort_unstable();
-    Ok(ranges)
-}
-
 #[test]
 fn nothing_listed_slips_through_while_lists_are_exchanged() -> Result<()> {
-    // A thousand, or as many as a machine manages in this time: floods end after a minute.
-    const MOST: usize = 1_000;
-    for (hook, seconds) in [(Hook::Native, 30), (Hook::Tcx, 10)] {
-        let (cable, pins) = (Cable::new("qx-swap")?, Pins::new());
-        let kernel = cable.start(&pins, &pins.config(), Role::Wan, hook)?;
-        let floods = [
-            Flood::at_full_speed(&cable.client, &cable.gateway, BOX)?,
-            Flood::at_full_speed(&cable.client, &cable.gateway, BOX_V6)?,
-        ];
-        for flood in &floods {
-            let (_, received) = flood.during(Duration::from_millis(200));
-            assert!(received > 500, "{hook:?}: only {received} came through before any list");
-        }
-        let plane = kernel.plane();
-        let nobody = AddressRanges::default();
-        let lists = [with_client(1, 3_000, 0)?, with_client(2, 3_000, 5)?, with_client(3, 50, 200)?];
-        plane.replace_feeds(&lists[0], &nobody)?;
-        // What was in the box already may still be on its way to its socket.
-        std::thread::sleep(Duration::from_millis(200));
-        let before = floods.each_ref().map(|flood| (flood.sent(), flood.received()));
-        let dropped_before = verdicts(&kernel)?.get("feed_source").copied().unwrap_or(0);
-        let (begun, mut exchanges) = (Instant::now(), 0);
-        while exchanges < MOST && begun.elapsed() < Duration::from_secs(seconds) {
-            exchanges += 1;
-            plane.replace_feeds(&lists[exchanges % lists.len()], &nobody)?;
-        }
-        println!("{hook:?}: {exchanges} exchanges in {:?}", begun.elapsed());
-        assert!(exchanges > 20, "{hook:?}: {exchanges} exchanges are too few to say anything");
-        for (flood, (sent, received)) in floods.iter().zip(before) {
-            let sent = flood.sent() - sent;
-            assert!(sent > 20 * exchanges as u64, "{hook:?}: only {sent} were sent during {exchanges} exchanges");
-            assert_eq!(flood.received(), received, "{hook:?}: some of {sent} came through");
-        }
-        let dropped = verdicts(&kernel)?.get("feed_source").copied().unwrap_or(0) - dropped_before;
-        assert!(dropped > 40 * exchanges as u64, "{hook:?}: only {dropped} were dropped");
-
-        plane.replace_feeds(&nobody, &nobody)?;
-        for flood in &floods {
-            let (_, received) = flood.during(Duration::from_millis(200));
-            assert!(received > 500, "{hook:?}: only {received} came through after the last list");
-        }
+    // A thousand are exchanged by `cargo xtask bench xdp`.
+    for (hook, most) in [(Hook::Native, 300), (Hook::Tcx, 100)] {
+        let all = exchange(hook, most, Duration::from_secs(30))?;
+        assert!(all.exchanges > 20, "{hook:?}: too few to say anything: {all:?}");
+        assert_eq!(all.passed, 0, "{hook:?}: {all:?}");
+        assert!(all.sent > 40 * all.exchanges as u64 && all.dropped > 40 * all.exchanges as u64, "{hook:?}: {all:?}");
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ pub mod binary;
 pub mod cable;
 pub mod client;
 pub mod edge;
+pub mod exchange;
 pub mod flood;
 pub mod kernel;
 pub mod netns;

@@ -29,9 +29,10 @@ struct Program {
     before: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 3] = [
+const PROGRAMS: [Program; 4] = [
     Program { package: "qantra-tests", name: "xdp_cost", what: "Packets, one by one", before: &[] },
     Program { package: "qantra-tests", name: "xdp_scale", what: "A million prefixes, a million sources", before: &[] },
+    Program { package: "qantra-tests", name: "xdp_exchange", what: "A thousand exchanges of lists", before: &[] },
     Program {
         package: "qantra-tests",
         name: "xdp_flood",
