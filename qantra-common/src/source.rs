@@ -78,6 +78,10 @@ pub struct CpuState {
     pub reserved: u32,
     /// Packets of sources that were not counted exactly.
     pub uncounted: u64,
+    /// The kernel's tick in which the clock was read last.
+    pub tick: u64,
+    /// What it said, in ns since boot.
+    pub tick_boot_ns: u64,
 }
 
 /// Under which key a source is counted: an IPv4 address; an IPv6 address of the LAN; else its /64, which is what one
@@ -152,7 +156,7 @@ mod pod {
 }
 
 const _: () = assert!(size_of::<SourceSlot>() == 136);
-const _: () = assert!(size_of::<CpuState>() == 24);
+const _: () = assert!(size_of::<CpuState>() == 40);
 
 #[cfg(test)]
 mod tests {

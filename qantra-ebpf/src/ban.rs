@@ -1,7 +1,7 @@
 //! Enters: one end of a packet. Leaves: the ban that is in force for it, if any. The protected set wins over every ban; it
 //! is looked up only where a ban may be found, and so is the clock. It must never remove a ban: user space does.
 
-use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, maps::lpm_trie::Key};
+use aya_ebpf::maps::lpm_trie::Key;
 use qantra_common::{
     filter,
     map::{Ban, PREFIX_NESTING_MAX},
@@ -10,6 +10,7 @@ use qantra_common::{
 
 use crate::{
     atomic,
+    clock::{boot_ns, coarse_boot_ns},
     filter::may_hold,
     map::{BANS_V4, BANS_V6, BANS_V6_64, PREFIX_BANS_V4, PREFIX_BANS_V6, PROTECTED_V4, PROTECTED_V6},
 };
@@ -41,9 +42,12 @@ unsafe fn count(ban: *mut Ban, weight: &Weight, now_boot_ns: u64) -> u64 {
     // SAFETY: the caller's promise; counters are 8-byte aligned and changed by atomic instructions.
     unsafe {
         if atomic::read(&raw const (*ban).first_boot_ns) == 0 {
-            atomic::write(&raw mut (*ban).first_boot_ns, now_boot_ns);
+            // How soon a decision reached the kernel is told by this.
+            atomic::write(&raw mut (*ban).first_boot_ns, boot_ns());
         }
-        atomic::write(&raw mut (*ban).last_boot_ns, now_boot_ns);
+        if atomic::read(&raw const (*ban).last_boot_ns) < now_boot_ns {
+            atomic::write(&raw mut (*ban).last_boot_ns, now_boot_ns);
+        }
         atomic::add(&raw mut (*ban).packets, weight.packets);
         atomic::add(&raw mut (*ban).bytes, weight.bytes);
         (*ban).decision
@@ -107,7 +111,7 @@ fn find_v6(address: &Address, direction: u32, weight: &Weight) -> Option<BanHit>
 #[inline(always)]
 fn in_force(ban: Option<*mut Ban>, direction: u32, weight: &Weight) -> Option<u64> {
     let ban = ban?;
-    let now_boot_ns = boot_ns();
+    let now_boot_ns = coarse_boot_ns();
     // SAFETY: a live map value.
     unsafe { if (*ban).applies(direction, now_boot_ns) { Some(count(ban, weight, now_boot_ns)) } else { None } }
 }
@@ -119,7 +123,7 @@ macro_rules! define_prefix_search {
         #[inline(never)]
         fn $search(address: &$key, direction: u32, weight: &Weight, hit: &mut BanHit) -> bool {
             let mut key = Key::new($bits, *address);
-            let now_boot_ns = boot_ns();
+            let now_boot_ns = coarse_boot_ns();
             for _ in 0..PREFIX_NESTING_MAX {
                 let Some(ban) = $prefixes.get(&key) else { return false };
                 if ban.applies(direction, now_boot_ns) {
@@ -140,9 +144,3 @@ macro_rules! define_prefix_search {
 
 define_prefix_search!(prefix_v4, [u32; 2], 32, PREFIX_BANS_V4);
 define_prefix_search!(prefix_v6, [u32; 4], 128, PREFIX_BANS_V6);
-
-#[inline(always)]
-fn boot_ns() -> u64 {
-    // SAFETY: the helper takes nothing.
-    unsafe { bpf_ktime_get_boot_ns() }
-}

@@ -4,7 +4,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use qantra_common::{
     DropReason,
     limit::{Bucket, Budget, ESCALATION_NS, FLOWS, ICMP, KINDS, Limits, PACKETS, PREFIX_BIT, SYN, TOKEN, UDP},
@@ -12,7 +12,7 @@ use qantra_common::{
     source::{SourceSlot, is_reflection, prefix_key},
 };
 
-use crate::{atomic, map::BUCKETS, words};
+use crate::{atomic, clock::boot_ns, map::BUCKETS, words};
 
 /// Charges a source, and its prefix when that is limited.
 #[inline(always)]
@@ -88,9 +88,9 @@ fn charge(slot: &mut SourceSlot, bucket: *mut Bucket, limits: &Limits, now_boot_
 #[inline(always)]
 pub(crate) fn is_reflection_over(key: &Address, packets: u32, limits: &Limits) -> bool {
     let Some(bucket) = bucket_of(key, limits) else { return false };
-    // SAFETY: a live map value; the helper takes nothing.
+    // SAFETY: a live map value.
     unsafe {
-        let elapsed_ns = elapsed(bucket, bpf_ktime_get_boot_ns());
+        let elapsed_ns = elapsed(bucket, boot_ns());
         let tokens = (&raw mut (*bucket).tokens).cast::<u64>();
         if (atomic::read(tokens) as i64) < TOKEN {
             // What is dropped is not charged, or nothing would pass while it lasts.

@@ -10,6 +10,7 @@
 
 mod atomic;
 mod ban;
+mod clock;
 mod feed;
 mod filter;
 mod frame;

@@ -12,8 +12,8 @@ use qantra_common::{
     filter,
     limit::Bucket,
     map::{
-        BUCKETS_MAX, Ban, Counter, EVENTS_BYTES, FEED_HIT_PLACES, FeedHits, INTERFACE_PLACES, INTERFACES_MAX,
-        Interface, InterfaceCounters, LanNetworks, PROTECTED_MAX, SourceCounters, Tunables,
+        BUCKETS_MAX, Ban, EVENTS_BYTES, FEED_HIT_PLACES, FeedHits, INTERFACE_PLACES, INTERFACES_MAX, Interface,
+        InterfaceCounters, LanNetworks, PROTECTED_MAX, SourceCounters, Tunables,
     },
     packet::{Address, Packet},
     source::{CpuState, SKETCH_ROWS, SPARE_SLOT, SketchRow, SourceSlot},

@@ -1,7 +1,6 @@
 //! Enters: what user space should look at. Leaves: ring buffer records. A full buffer loses the event, and that is
 //! counted: it must never wait.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use qantra_common::{
     DropReason,
     event::{CAPTURE_BYTES, DropEvent, KIND_DROP, KIND_SOURCE, SourceReport},
@@ -9,7 +8,7 @@ use qantra_common::{
     packet::{Address, Packet},
 };
 
-use crate::{frame::Frame, interface::Interface, map::EVENTS, words};
+use crate::{clock::boot_ns, frame::Frame, interface::Interface, map::EVENTS, words};
 
 /// Reports a source's counters.
 ///
@@ -19,12 +18,12 @@ use crate::{frame::Frame, interface::Interface, map::EVENTS, words};
 pub(crate) unsafe fn source(source: &Address, counters: *const SourceCounters, interface: &Interface) {
     let Some(mut entry) = EVENTS.reserve::<SourceReport>(0) else { return interface.count_lost_event() };
     let report = entry.as_mut_ptr();
-    // SAFETY: reserved memory of that size, and the caller's promise; the helper takes nothing. Counters may move while
+    // SAFETY: reserved memory of that size, and the caller's promise. Counters may move while
     // they are copied: user space takes differences, so nothing is counted twice.
     unsafe {
         (*report).kind = KIND_SOURCE;
         (*report).reserved = 0;
-        (*report).at_boot_ns = bpf_ktime_get_boot_ns();
+        (*report).at_boot_ns = boot_ns();
         words::copy::<4>((&raw mut (*report).source).cast(), source.0.as_ptr());
         words::copy_long::<{ size_of::<SourceCounters>() / 8 }>((&raw mut (*report).counters).cast(), counters.cast());
     }
@@ -42,13 +41,13 @@ pub(crate) fn dropped<F: Frame>(
 ) {
     let Some(mut entry) = EVENTS.reserve::<DropEvent>(0) else { return interface.count_lost_event() };
     let event = entry.as_mut_ptr();
-    // SAFETY: reserved memory of that size, every field of which is written. The helper takes nothing.
+    // SAFETY: reserved memory of that size, every field of which is written.
     unsafe {
         (*event).kind = KIND_DROP;
         (*event).reason = reason as u32;
         (*event).ifindex = frame.ifindex();
         (*event).frame_bytes = frame.wire_bytes() as u32;
-        (*event).at_boot_ns = bpf_ktime_get_boot_ns();
+        (*event).at_boot_ns = boot_ns();
         (*event).decision = decision;
         (*event).reserved = 0;
         (*event).reserved_2 = 0;

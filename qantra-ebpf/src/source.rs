@@ -5,7 +5,7 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use qantra_common::{
     DropReason,
     feed::ones,
@@ -20,6 +20,7 @@ use qantra_common::{
 
 use crate::{
     atomic,
+    clock::{boot_ns, coarse_boot_ns},
     frame::Frame,
     interface::Interface,
     limit,
@@ -120,11 +121,9 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
 /// all the same. `None` when it is one of so many that each must be counted by the sketch alone.
 #[inline(never)]
 fn settle<'a>(one: &'a mut SourceSlot, other: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut SourceSlot> {
-    // SAFETY: live values of this CPU; the helper takes nothing.
-    let (cpu, spare, epoch) = unsafe {
-        let epoch = (bpf_ktime_get_boot_ns() >> EPOCH_SHIFT) as u32;
-        (&mut *CPU_STATE.get_ptr_mut(0)?, &mut *SOURCE_SLOTS.get_ptr_mut(SPARE_SLOT)?, epoch)
-    };
+    let epoch = (coarse_boot_ns() >> EPOCH_SHIFT) as u32;
+    // SAFETY: live values of this CPU.
+    let (cpu, spare) = unsafe { (&mut *CPU_STATE.get_ptr_mut(0)?, &mut *SOURCE_SLOTS.get_ptr_mut(SPARE_SLOT)?) };
     begin_epoch(cpu, epoch);
     cpu.sketched += visit.packets;
     let above_noise = sketch(visit.hash, visit.packets, epoch).saturating_sub(cpu.sketched / SKETCH_COLUMNS as u32);
@@ -214,8 +213,7 @@ fn sketch(hash: u64, packets: u32, epoch: u32) -> u32 {
 #[inline(never)]
 fn flush(slot: &mut SourceSlot, visit: &Visit<'_>) {
     let (interface, tunables) = (visit.interface, visit.tunables);
-    // SAFETY: the helper takes nothing.
-    let now_boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now_boot_ns = boot_ns();
     let epoch = (now_boot_ns >> EPOCH_SHIFT) as u32;
     if slot.epoch != epoch {
         slot.total = if epoch.wrapping_sub(slot.epoch) == 1 { slot.total >> 2 } else { 0 };
@@ -237,8 +235,7 @@ fn over_budget(slot: &mut SourceSlot, packet: &Packet, visit: &Visit<'_>) -> Opt
     if slot.over & kinds == 0 {
         return None;
     }
-    // SAFETY: the helper takes nothing.
-    if unsafe { bpf_ktime_get_boot_ns() } >= slot.over_until_boot_ns {
+    if coarse_boot_ns() >= slot.over_until_boot_ns {
         flush(slot, visit);
     }
     let over = slot.over & kinds;
@@ -351,9 +348,9 @@ unsafe fn mark_ports(counters: *mut SourceCounters, ports: &[u64; 4]) -> bool {
 #[inline(always)]
 fn insert(key: &Address, role: u32, tunables: &Tunables) {
     let Some(fresh) = FRESH.get_ptr_mut(0) else { return };
-    // SAFETY: a live value of this CPU; all but these fields stay as the kernel made them: zero. The helper takes nothing.
+    // SAFETY: a live value of this CPU; all but these fields stay as the kernel made them: zero.
     let fresh = unsafe {
-        (*fresh).since_boot_ns = bpf_ktime_get_boot_ns();
+        (*fresh).since_boot_ns = boot_ns();
         (*fresh).report_packets =
             if tunables.report_packets == 0 { u64::MAX } else { u64::from(tunables.report_packets) };
         (*fresh).report_port_bits = if tunables.report_port_bits == 0 { u32::MAX } else { tunables.report_port_bits };
