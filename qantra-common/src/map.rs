@@ -43,6 +43,8 @@ pub const FEED_HITS: &str = "FEED_HITS";
 pub const FEED_HIT_TURN: &str = "FEED_HIT_TURN";
 /// Exact counters of sources in the running window: mapped address → [`SourceCounters`].
 pub const SOURCES: &str = "SOURCES";
+/// Sources that CPUs count exactly, one CPU's after another's: `u32` → [`SourceSlot`](crate::source::SourceSlot).
+pub const SOURCE_SLOTS: &str = "SOURCE_SLOTS";
 /// What each CPU knows of itself: `u32` → [`CpuState`](crate::source::CpuState).
 pub const CPU_STATE: &str = "CPU_STATE";
 /// What is left of budgets: source or prefix → [`Bucket`](crate::limit::Bucket).

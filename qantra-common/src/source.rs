@@ -16,6 +16,8 @@ use crate::{limit::KINDS, map::ROLE_LAN, packet::Address};
 pub const SLOTS: u32 = 8_192;
 /// The slot behind them all: for a source that is counted exactly without a slot of its own.
 pub const SPARE_SLOT: u32 = SLOTS;
+/// Slots of one CPU, the spare one included: they lie one CPU's after another's.
+pub const CPU_SLOTS: u32 = SLOTS + 1;
 /// Rows of the sketch: independent guesses, of which the least counts.
 pub const SKETCH_ROWS: u32 = 4;
 /// Counters in one row: a power of two.
@@ -29,36 +31,36 @@ pub const EPOCH_SHIFT: u32 = 30;
 /// Packets above the sketch's noise from which a source without a slot is counted exactly.
 pub const PROMOTED_PACKETS: u32 = 32;
 
-/// A source of which this CPU counts every packet.
+/// A source of which this CPU counts every packet: two cache lines, and most packets touch the first alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SourceSlot {
     /// Who; [`Address::NONE`]: free.
     pub key: Address,
-    /// When it was flushed last: boot time shifted by [`EPOCH_SHIFT`].
-    pub epoch: u32,
     /// Packets in this epoch, and a quarter of those before.
     pub total: u32,
     /// Packets until the next flush.
     pub due: u32,
-    /// Which budgets are used up: [`limit`](crate::limit)'s bits.
-    pub over: u32,
-    /// Until when they are.
-    pub over_until_boot_ns: u64,
     /// A bit for each hash of a pair of ports in this epoch: a datagram whose bit is set belongs to a flow that is known.
     pub flow_bits: u64,
-    /// Bytes since the last flush; what follows is since then as well.
-    pub bytes: u64,
+    /// Which budgets are used up: [`limit`](crate::limit)'s bits.
+    pub over: u32,
     /// Packets since the last flush, by kind.
     pub counts: [u32; KINDS],
-    /// TCP segments with RST since the last flush.
+    /// Bytes since the last flush.
+    pub bytes: u64,
+    /// Until when budgets are used up.
+    pub over_until_boot_ns: u64,
+    /// When it was flushed last: boot time shifted by [`EPOCH_SHIFT`].
+    pub epoch: u32,
+    /// TCP segments with RST since the last flush; what follows is since then as well.
     pub tcp_rst: u32,
-    /// Of `counts`, what was dropped because of a budget, and is not charged to it.
-    pub waived: [u32; KINDS],
-    /// Always 0.
-    pub reserved: u32,
-    /// Ports knocked at since the last flush: see [`port_bit`](crate::map::port_bit).
+    /// Ports knocked at: see [`port_bit`](crate::map::port_bit).
     pub ports: [u64; 4],
+    /// Of `counts`, what was dropped because of a budget, and is not charged to it.
+    pub waived: [u16; KINDS],
+    /// Always 0.
+    pub reserved: [u16; 3],
 }
 
 /// One row of the sketch: the epoch in the upper 8 bits of each counter, packets in the others.
@@ -155,7 +157,7 @@ mod pod {
     unsafe impl aya::Pod for super::CpuState {}
 }
 
-const _: () = assert!(size_of::<SourceSlot>() == 136);
+const _: () = assert!(size_of::<SourceSlot>() == 128 && core::mem::offset_of!(SourceSlot, over_until_boot_ns) == 64);
 const _: () = assert!(size_of::<CpuState>() == 40);
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn charge(slot: &mut SourceSlot, bucket: *mut Bucket, limits: &Limits, now_boot_
         if budget.gain == 0 {
             continue;
         }
-        let charged = slot.counts[kind].saturating_sub(slot.waived[kind]);
+        let charged = slot.counts[kind].saturating_sub(u32::from(slot.waived[kind]));
         // SAFETY: a live map value, and the kind is inside.
         let tokens = unsafe { take((&raw mut (*bucket).tokens).cast::<u64>().add(kind), budget, elapsed_ns, charged) };
         if tokens < TOKEN {

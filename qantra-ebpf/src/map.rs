@@ -16,7 +16,7 @@ use qantra_common::{
         InterfaceCounters, LanNetworks, PROTECTED_MAX, SourceCounters, Tunables,
     },
     packet::{Address, Packet},
-    source::{CpuState, SKETCH_ROWS, SPARE_SLOT, SketchRow, SourceSlot},
+    source::{CPU_SLOTS, CpuState, SKETCH_ROWS, SketchRow, SourceSlot},
 };
 
 // Without preallocation an empty table costs nothing, and a removed ban's memory is not handed to another ban while a
@@ -73,8 +73,10 @@ pub(crate) static FEED_HIT_TURN: Array<u32> = Array::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, SourceCounters> = LruHashMap::with_max_entries(1, 0);
+// Each CPU has a part of its own. A per-CPU array would find each slot by one pointer more, and lay it across cache lines; one
+// that could be mapped begins at a page.
 #[map]
-pub(crate) static SOURCE_SLOTS: PerCpuArray<SourceSlot> = PerCpuArray::with_max_entries(SPARE_SLOT + 1, 0);
+pub(crate) static SOURCE_SLOTS: Array<SourceSlot> = Array::with_max_entries(CPU_SLOTS, MMAPABLE as u32);
 #[map]
 pub(crate) static SKETCH: PerCpuArray<SketchRow> = PerCpuArray::with_max_entries(SKETCH_ROWS, 0);
 #[map]

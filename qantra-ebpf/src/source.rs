@@ -5,7 +5,7 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_smp_processor_id};
 use qantra_common::{
     DropReason,
     feed::ones,
@@ -13,8 +13,8 @@ use qantra_common::{
     map::{CHECK_LIMITS, REPORT_PORT_STEP, SourceCounters, Tunables, port_bit},
     packet::{Address, PROTOCOL_TCP, PROTOCOL_UDP, Packet},
     source::{
-        self, CpuState, EPOCH_SHIFT, FLUSH_PACKETS, KNOCK_WEIGHT, PROMOTED_PACKETS, SKETCH_COLUMNS, SKETCH_ROWS,
-        SPARE_SLOT, SourceSlot, column_of, slot_of,
+        self, CPU_SLOTS, CpuState, EPOCH_SHIFT, FLUSH_PACKETS, KNOCK_WEIGHT, PROMOTED_PACKETS, SKETCH_COLUMNS,
+        SKETCH_ROWS, SPARE_SLOT, SourceSlot, column_of, slot_of,
     },
 };
 
@@ -55,10 +55,10 @@ pub(crate) fn count<F: Frame>(
     let hash = source::hash(&key, tunables.hash_seed);
     let mut visit = Visit { key, hash, packets: frame.packets() as u32, kinds: 0, interface, tunables };
     // SAFETY: live values of this CPU; programs do not interrupt each other on it.
-    let mut slot = unsafe { &mut *SOURCE_SLOTS.get_ptr_mut(slot_of(hash))? };
+    let mut slot = unsafe { &mut *slot_at(slot_of(hash))? };
     if !is_same(&slot.key, &visit.key) {
         // SAFETY: as above.
-        let other = unsafe { &mut *SOURCE_SLOTS.get_ptr_mut(slot_of(hash) + 1)? };
+        let other = unsafe { &mut *slot_at(slot_of(hash) + 1)? };
         slot = if is_same(&other.key, &visit.key) { other } else { settle(slot, other, &visit)? };
     }
     let weight = add(slot, packet, &mut visit, frame.wire_bytes());
@@ -68,6 +68,14 @@ pub(crate) fn count<F: Frame>(
         flush(slot, &visit);
     }
     if slot.over == 0 { None } else { over_budget(slot, packet, &visit) }
+}
+
+/// One of this CPU's slots.
+#[inline(always)]
+fn slot_at(index: u32) -> Option<*mut SourceSlot> {
+    // SAFETY: the helper takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    SOURCE_SLOTS.get_ptr_mut(cpu * CPU_SLOTS + index)
 }
 
 #[inline(always)]
@@ -123,7 +131,7 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
 fn settle<'a>(one: &'a mut SourceSlot, other: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut SourceSlot> {
     let epoch = (coarse_boot_ns() >> EPOCH_SHIFT) as u32;
     // SAFETY: live values of this CPU.
-    let (cpu, spare) = unsafe { (&mut *CPU_STATE.get_ptr_mut(0)?, &mut *SOURCE_SLOTS.get_ptr_mut(SPARE_SLOT)?) };
+    let (cpu, spare) = unsafe { (&mut *CPU_STATE.get_ptr_mut(0)?, &mut *slot_at(SPARE_SLOT)?) };
     begin_epoch(cpu, epoch);
     cpu.sketched += visit.packets;
     let above_noise = sketch(visit.hash, visit.packets, epoch).saturating_sub(cpu.sketched / SKETCH_COLUMNS as u32);
@@ -244,7 +252,7 @@ fn over_budget(slot: &mut SourceSlot, packet: &Packet, visit: &Visit<'_>) -> Opt
     }
     for kind in 0..KINDS {
         if kinds >> kind & 1 == 1 {
-            slot.waived[kind] += visit.packets;
+            slot.waived[kind] = slot.waived[kind].saturating_add(visit.packets as u16);
         }
     }
     Some(limit::reason_of(over))
@@ -309,12 +317,19 @@ unsafe fn add_if_any(counter: *mut u64, amount: u32) {
     }
 }
 
-/// What was handed on begins anew: everything from `bytes` on.
+/// What was handed on begins anew.
 #[inline(always)]
 fn clear(slot: &mut SourceSlot) {
-    const WORDS: usize = (size_of::<SourceSlot>() - offset_of!(SourceSlot, bytes)) / 8;
-    // SAFETY: the fields from there to the slot's end are so many words.
-    unsafe { words::zero::<WORDS>(&raw mut slot.bytes) };
+    const WORDS: usize = (size_of::<SourceSlot>() - offset_of!(SourceSlot, ports)) / 8;
+    slot.bytes = 0;
+    slot.tcp_rst = 0;
+    // SAFETY: fields of a live value; `ports` and all behind it are so many words.
+    unsafe {
+        for kind in 0..KINDS {
+            (&raw mut slot.counts).cast::<u32>().add(kind).write_volatile(0);
+        }
+        words::zero::<WORDS>((&raw mut slot.ports).cast());
+    }
 }
 
 /// Sets the bits of ports; says whether a report is due for them.

@@ -11,9 +11,13 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData, lpm_trie},
     programs::{Program, SchedClassifier, Xdp},
+    util::nr_cpus,
 };
 use parking_lot::Mutex;
-use qantra_common::map::{self, Ban};
+use qantra_common::{
+    map::{self, Ban},
+    source::CPU_SLOTS,
+};
 
 use super::{
     BanPlane, EventStream, PinDirs, SourceTable, XdpError,
@@ -55,6 +59,8 @@ impl Object {
             loader.map_max_entries(spec.name, spec.entries_max).map_pin_path(spec.name, dirs.maps.join(spec.name));
         }
         loader.map_max_entries(map::SOURCES, config.sources_max);
+        let cpus = nr_cpus().map_err(|(call, source)| XdpError::Call { call, source })? as u32;
+        loader.map_max_entries(map::SOURCE_SLOTS, cpus * CPU_SLOTS);
         let mut ebpf =
             loader.load(&bytes).map_err(|source| XdpError::Object { path: path.clone(), source: Box::new(source) })?;
         for spec in specs {
