@@ -37,7 +37,7 @@ use drops::DropHub;
 use interfaces::Follower;
 use judge::RequestJudge;
 use planes::Planes;
-use rules::RuleRunner;
+use rules::{RuleKeeper, RuleRunner};
 
 use top::SourceBoard;
 use upkeep::Upkeep;
@@ -57,7 +57,7 @@ use crate::{
     metrics::{self, Metrics, ServeError},
     model::{ModelError, Models},
     proxy::{Bound, Proxy, ProxyCounters, ProxyError},
-    rules::{RuleSets, RulesError},
+    rules::RulesError,
     store::{Store, StoreError, Write},
     xdp::{Kernel, XdpError, check_capabilities},
 };
@@ -161,7 +161,7 @@ struct Stages {
     observations: (Sender<Observation>, Receiver<Observation>),
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
-    rules: Arc<ArcSwap<RuleSets>>,
+    rules: Arc<RuleKeeper>,
 }
 
 impl Stages {
@@ -190,7 +190,7 @@ impl Stages {
         let feeds = start_feeds(config, planes.clone(), &enforcer, &metrics)?;
         let drops = Arc::new(DropHub::new(kernel.as_ref().map(Kernel::plane), config.kernel.drop_sample));
         let (models, model_problem) = load_models(config, &metrics);
-        let rules = load_rules(config, &metrics)?;
+        let rules = RuleKeeper::load(config, Arc::clone(&metrics))?;
         Ok(Self {
             config: Arc::new(ArcSwap::new(Arc::clone(config))),
             path: path.to_owned(),
@@ -206,7 +206,7 @@ impl Stages {
             observations: bounded(OBSERVATIONS_MAX),
             board: Arc::default(),
             drops,
-            rules: Arc::new(ArcSwap::from_pointee(rules)),
+            rules: Arc::new(rules),
         })
     }
 
@@ -220,7 +220,7 @@ impl Stages {
         let (stop, stopped) = watch::channel(false);
         let (observations, observed) = self.observations.clone();
         let rules = Arc::new(RuleRunner::start(
-            Arc::clone(&self.rules),
+            self.rules.sets(),
             Arc::clone(&self.config),
             Arc::clone(&self.enforcer),
             Arc::clone(&self.actor),
@@ -257,6 +257,8 @@ impl Stages {
             move || proxy.run(stopped)
         })?;
         let daemon = Arc::new(Daemon::new(&self, reload));
+        let followed = Arc::clone(&daemon);
+        let rule_files = self.rules.follow(Arc::clone(&self.config), move || followed.reload_rules())?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
         signals::notify_ready();
         let metrics = Arc::clone(&self.metrics);
@@ -264,6 +266,7 @@ impl Stages {
         signals::notify_stopping();
         let proxied =
             proxy_thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the proxy's thread panicked").into()));
+        drop(rule_files);
         drop(daemon);
         drop(follower);
         drop(collector);
@@ -381,13 +384,6 @@ fn start_feeds(
         plane: planes.map(|planes| planes as Arc<dyn FeedPlane>),
         metrics: Arc::clone(metrics),
     })
-}
-
-/// Rules that cannot be loaded are a reason not to start: a site that asks for them is never served without.
-fn load_rules(config: &Config, metrics: &Metrics) -> Result<RuleSets, RulesError> {
-    let rules = RuleSets::load(config)?;
-    rules::tell(&rules, metrics);
-    Ok(rules)
 }
 
 /// Models that cannot be loaded are no reason not to start: rules and behaviour detectors go on.

@@ -41,12 +41,41 @@ pub struct Status {
     pub feeds: FeedSummary,
     /// Models.
     pub models: ModelList,
+    /// Rules.
+    #[serde(default)]
+    pub rules: RulesStatus,
     /// The store.
     pub store: StoreHealth,
     /// Resident memory.
     pub resident_bytes: Option<u64>,
     /// What is missing, degraded or failing open, one line each.
     pub warnings: Vec<String>,
+}
+
+/// The rules in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesStatus {
+    /// The compiled sets; none: no site has rules.
+    pub sets: Vec<RuleSetStatus>,
+    /// When they were put in force: Unix ms.
+    pub loaded_unix_ms: u64,
+    /// Why the last reload failed; the sets are those before it.
+    pub problem: Option<String>,
+}
+
+/// One compiled rule set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSetStatus {
+    /// What it calls itself, such as `OWASP_CRS/4.20.0`.
+    pub name: String,
+    /// How many rules were read.
+    pub rules: usize,
+    /// About how many bytes it holds.
+    pub bytes: usize,
+    /// How long it took to read and compile.
+    pub load_ms: u64,
+    /// The sites that run it.
+    pub sites: Vec<String>,
 }
 
 /// One interface.

@@ -11,6 +11,7 @@ use super::{
     actor::Actor,
     drops::DropHub,
     planes::Planes,
+    rules::RuleKeeper,
     simulated_sites,
     top::{SourceBoard, Watcher},
     upkeep,
@@ -28,7 +29,6 @@ use crate::{
     metrics::{self, Metrics},
     model::Models,
     proxy::ReloadHandle,
-    rules::RuleSets,
     store::Store,
     xdp::Kernel,
 };
@@ -50,7 +50,7 @@ pub(super) struct Daemon {
     proxy: ReloadHandle,
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
-    rules: Arc<ArcSwap<RuleSets>>,
+    rules: Arc<RuleKeeper>,
     /// One change of configuration or models at a time.
     changing: Mutex<()>,
 }
@@ -114,6 +114,7 @@ impl Daemon {
         if !config.models.enabled {
             warnings.push("models are off by `models.enabled`".to_owned());
         }
+        warnings.extend(self.rules.problem().map(|problem| format!("a change of rules is not in force: {problem}")));
         warnings.extend(self.planes.as_ref().and_then(|planes| planes.problem()));
         if let Some(kernel) = &self.kernel {
             let kernel = kernel.lock();
@@ -132,10 +133,15 @@ impl Daemon {
         warnings
     }
 
-    fn load_rules(&self, config: &Config) -> Result<Arc<RuleSets>, ControlError> {
-        let rules = RuleSets::load(config).map_err(|error| ControlError::Reload(Box::new(error)))?;
-        super::rules::tell(&rules, &self.metrics);
-        Ok(Arc::new(rules))
+    /// Puts changed rule files in force; on a mistake in them the old ones stay.
+    pub(super) fn reload_rules(&self) {
+        let _alone = self.changing.lock();
+        let config = self.config.load_full();
+        match self.rules.prepare(&config) {
+            Ok(Some(sets)) => self.rules.put(&config, sets),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "rules not reloaded; the old ones stay in force"),
+        }
     }
 
     fn swap_models(&self, config: &ModelsConfig) -> Result<(), ControlError> {
@@ -208,6 +214,7 @@ impl Control for Daemon {
             decisions: self.enforcer.summary(),
             feeds: self.feeds.summary(),
             models: self.models(),
+            rules: self.rules.status(&config),
             store: self.store.health(),
             resident_bytes: metrics::resident_bytes(),
             warnings: self.warnings(&config),
@@ -272,7 +279,10 @@ impl Control for Daemon {
         if fresh.models != old.models {
             self.swap_models(&fresh.models).inspect_err(|_| counted("failed"))?;
         }
-        let rules = self.load_rules(&fresh).inspect_err(|_| counted("failed"))?;
+        let rules = self.rules.prepare(&fresh).map_err(|error| {
+            counted("failed");
+            ControlError::Reload(Box::new(error))
+        })?;
         self.proxy.reload(Arc::clone(&fresh)).map_err(|error| {
             counted("failed");
             ControlError::Reload(Box::new(error))
@@ -285,7 +295,9 @@ impl Control for Daemon {
             self.feeds.reconfigure(fresh.feeds.clone());
         }
         self.config.store(Arc::clone(&fresh));
-        self.rules.store(rules);
+        if let Some(rules) = rules {
+            self.rules.put(&fresh, rules);
+        }
         upkeep::protect(&fresh, &self.enforcer, &self.actor, Now::read());
         counted("done");
         Ok(Reloaded { needs_restart: needs_restart(&old, &fresh) })

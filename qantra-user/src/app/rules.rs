@@ -4,6 +4,7 @@
 
 mod collections;
 mod inspectors;
+mod keeper;
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use prometheus::IntCounter;
 use qantra_seclang::{Connection, EngineMode, Host, NoLookups, RuleSet, Scratch};
 use tokio::sync::oneshot;
 
+pub(super) use self::keeper::RuleKeeper;
 use self::{collections::SharedCollections, inspectors::Inspectors};
 use super::{actor::Actor, judge::path_of};
 use crate::{
@@ -330,7 +332,7 @@ impl RuleRunner {
 }
 
 /// Says what was loaded.
-pub(super) fn tell(sets: &RuleSets, metrics: &Metrics) {
+fn tell(sets: &RuleSets, metrics: &Metrics) {
     metrics.rules.sets.set(sets.sets().len() as i64);
     metrics.rules.bytes.set(sets.bytes() as i64);
     for set in sets.sets() {

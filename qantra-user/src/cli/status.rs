@@ -7,7 +7,10 @@ use super::{
     output::{Format, Output, Tone, clean},
     time,
 };
-use crate::{api::Status, config::Role};
+use crate::{
+    api::{RuleSetStatus, Status},
+    config::Role,
+};
 
 /// Show how the daemon is doing
 #[derive(Debug, clap::Args)]
@@ -54,6 +57,7 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ("blocklists", feeds_of(status)),
         ("store", kept),
     ];
+    facts.extend(rules_of(status).map(|rules| ("rules", rules)));
     facts.extend(status.resident_bytes.map(|count| ("memory", time::bytes(count))));
     facts
 }
@@ -74,6 +78,27 @@ fn feeds_of(status: &Status) -> String {
         text.push_str(", some left out for want of memory");
     }
     text
+}
+
+/// The rule sets in force, and why the last change of them is not; `None`: no site has rules.
+fn rules_of(status: &Status) -> Option<String> {
+    let rules = &status.rules;
+    let set = |set: &RuleSetStatus| {
+        let sites = set.sites.join(" ");
+        format!(
+            "{}: {}, {}, for {sites}, loaded in {} ms",
+            set.name,
+            count(set.rules, "rule"),
+            time::bytes(set.bytes as u64),
+            set.load_ms
+        )
+    };
+    let mut lines: Vec<String> = rules.sets.iter().map(set).collect();
+    if !lines.is_empty() {
+        lines.push(format!("in force since {}", time::moment(rules.loaded_unix_ms)));
+    }
+    lines.extend(rules.problem.iter().map(|problem| format!("the last change is not in force: {problem}")));
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 fn human(status: &Status, output: Output) -> String {

@@ -145,6 +145,12 @@ impl RuleRun {
         self.transaction.with(|transaction| transaction.wants_response_body())
     }
 
+    /// Most of a response's body that the rules look at.
+    #[must_use]
+    pub fn response_bytes_max(&self) -> usize {
+        self.transaction.rules().settings().response_body_limit
+    }
+
     /// Phase 4: the body, or the beginning of it.
     pub fn response_body(&mut self, body: &[u8], host: &mut Host<'_>) {
         self.transaction.with(|transaction| {

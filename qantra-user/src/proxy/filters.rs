@@ -19,7 +19,7 @@ use pingora::{
 };
 
 use super::{
-    Judgement, Opinion, RequestContext, Standing, body,
+    Judgement, Opinion, RequestContext, RuleRefusal, Standing, body,
     client::client_address,
     failure::{status_of, violation_of},
     head::{self, Refusal},
@@ -27,6 +27,7 @@ use super::{
     login,
     page::Message,
     request_id::RequestId,
+    response::Held,
     sites::{Live, Shared, Site},
     stream::{Conn, conn_of},
     target::Tried,
@@ -69,6 +70,10 @@ pub(super) struct RequestState {
     tries: usize,
     /// The request's run through the site's rules, while they want to see the response.
     pub(super) rules: Option<RuleRun>,
+    /// The response, while they have not seen its body.
+    pub(super) held: Option<Held>,
+    /// What is answered in the place of a response that they withhold.
+    pub(super) withheld: Option<RuleRefusal>,
 }
 
 impl RequestState {
@@ -268,6 +273,8 @@ impl ProxyHttp for Filters {
             tried: Tried::default(),
             tries: 0,
             rules: None,
+            held: None,
+            withheld: None,
         }
     }
 
@@ -373,6 +380,10 @@ impl ProxyHttp for Filters {
         request: &mut RequestHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
+        if ctx.rules.is_some() {
+            // Rules read no compressed bodies.
+            request.insert_header(header::ACCEPT_ENCODING, "identity")?;
+        }
         if ctx.body_read {
             // The client has had its 100 from us.
             request.remove_header(&header::EXPECT);
@@ -384,7 +395,7 @@ impl ProxyHttp for Filters {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
@@ -394,13 +405,28 @@ impl ProxyHttp for Filters {
         // A proxy speaks for itself (RFC 9110, 6.2): an origin's HTTP/1.0 is not the client's business.
         response.set_version(Version::HTTP_11);
         let over_tls = ctx.conn.as_ref().is_some_and(|conn| conn.tls);
-        match ctx.site() {
-            Some(site) => site.hardening.apply(response, over_tls),
-            None => Ok(()),
+        if let Some(site) = ctx.site() {
+            site.hardening.apply(response, over_tls)?;
         }
+        self.rule_on_head(session, response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestState,
+    ) -> Result<Option<Duration>> {
+        self.hold_back(session, body, ctx)?;
+        Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestState) -> FailToProxy {
+        ctx.held = None;
+        if self.answer_withheld(session, ctx).await {
+            return FailToProxy { error_code: status_of(error), can_reuse_downstream: true };
+        }
         let status = status_of(error);
         match status {
             400 => {
@@ -423,7 +449,10 @@ impl ProxyHttp for Filters {
         FailToProxy { error_code: status, can_reuse_downstream: status > 0 }
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut RequestState) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
+        if error.is_none() {
+            self.release(session, ctx).await;
+        }
         if let Some(run) = ctx.rules.take() {
             self.shared.judge.end_rules(run);
         }

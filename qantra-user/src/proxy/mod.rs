@@ -22,6 +22,7 @@ mod login;
 mod page;
 mod proxy_protocol;
 mod request_id;
+mod response;
 mod rules;
 mod server;
 mod sites;

@@ -1,0 +1,112 @@
+//! Enters: rules and sites. Leaves: `qantra run` with them in front of an origin. It must never need root: there is no
+//! kernel half and there are no models.
+
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use qantra_tests::{
+    binary::command,
+    client::{Answer, Client},
+};
+
+pub(crate) struct Daemon {
+    pub(crate) address: SocketAddr,
+    folder: tempfile::TempDir,
+    child: Child,
+}
+
+impl Daemon {
+    /// `inspect` follows `[inspect]`; `sites` are whole tables.
+    pub(crate) fn start(rules: &str, inspect: &str, sites: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir(folder.path().join("rules"))?;
+        std::fs::write(folder.path().join("rules/test.conf"), rules)?;
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let here = folder.path().display();
+        let config = format!(
+            "[daemon]\nstate_dir = \"{here}/state\"\ncontrol_socket = \"{here}/control.sock\"\n[models]\nenabled = false\n\
+             [protect]\nauto = false\n[proxy]\nthreads = 1\ntrusted_proxies = [\"127.0.0.1\"]\n\
+             [[listen]]\naddress = \"{address}\"\n[inspect]\nrules_dir = \"{here}/rules\"\n{inspect}\n{sites}\n"
+        );
+        // No metrics: two tests may run at once.
+        let config = config.replace("[models]", &format!("[metrics]\nlisten = \"{}\"\n[models]", free()?));
+        std::fs::write(folder.path().join("qantra.toml"), config)?;
+        let path = folder.path().join("qantra.toml").display().to_string();
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let child = command(&["run", "--config", &path]).stdout(Stdio::null()).stderr(log).spawn()?;
+        let mut daemon = Self { address, folder, child };
+        let until = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(address).is_err() {
+            ensure!(
+                daemon.child.try_wait()?.is_none() && Instant::now() < until,
+                "it does not serve: {}",
+                daemon.log()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(daemon)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn rule_file(&self) -> PathBuf {
+        self.folder.path().join("rules/test.conf")
+    }
+
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
+    /// One raw request on a connection of its own.
+    pub(crate) fn ask(&self, request: &[u8]) -> Result<Answer> {
+        let mut client = Client::connect(self.address)?;
+        client.send(request)?;
+        client.answer()
+    }
+
+    pub(crate) fn get(&self, host: &str, target: &str) -> Result<Answer> {
+        self.ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+    }
+
+    pub(crate) fn post(&self, host: &str, kind: &str, body: &[u8]) -> Result<Answer> {
+        let length = body.len();
+        let head =
+            format!("POST /post HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+        self.ask(&[head.as_bytes(), body].concat())
+    }
+
+    /// A command of the running daemon, as JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let said = self.say(&[arguments, &["-o", "json"]].concat())?;
+        Ok(serde_json::from_str(&said)?)
+    }
+
+    pub(crate) fn say(&self, arguments: &[&str]) -> Result<String> {
+        let socket = self.folder.path().join("control.sock").display().to_string();
+        let output = command(&[&["--socket", &socket], arguments].concat()).output()?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+fn free() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
