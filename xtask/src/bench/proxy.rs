@@ -1,9 +1,10 @@
 //! Enters: nothing. Leaves: requests per second and 99th percentiles of bare nginx, bare Pingora, Qantra's proxy with a
-//! judge that lets all pass, and `qantra run` with everything on, each in front of the same nginx, asked by the same wrk,
-//! turn by turn. It must never count a run in which an answer was not 200, nor give one peer more than another.
+//! judge that lets all pass, `qantra run` with everything on, and both nginx with ModSecurity and Qantra with Debian's Core
+//! Rule Set, each in front of the same nginx, asked by the same wrk, turn by turn. It must never count a run in which an answer was not 200, nor give one peer more than another.
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -39,6 +40,13 @@ const FIELDS: [&str; 5] = [
     "Referer: http://shop.example/search?q=shoes",
 ];
 
+/// What both run: Debian's modsecurity-crs as it is installed, refusing, bodies of requests and none of responses.
+const INSPECT: &str = "[inspect]\nruleset = \"crs\"\nrules_dir = \"/nonexistent\"\n";
+const MODSECURITY: &str = "SecRuleEngine On\nSecRequestBodyAccess On\nSecRequestBodyLimit 13107200\n\
+    SecRequestBodyNoFilesLimit 1048576\nSecResponseBodyAccess Off\nSecAuditEngine Off\n\
+    Include /etc/modsecurity/crs/crs-setup.conf\nInclude /usr/share/modsecurity-crs/rules/*.conf\n";
+const MODULE: &str = "/usr/lib/nginx/modules/ngx_http_modsecurity_module.so";
+
 /// Builds the peers, starts them, measures them in turns.
 ///
 /// # Errors
@@ -59,7 +67,9 @@ pub(super) fn run() -> Result<Report> {
         ("nginx", bench.nginx_proxy(origin.address)?),
         ("pingora", bench.example("bare_pingora", origin.address)?),
         ("proxy_alone", bench.example("proxy_alone", origin.address)?),
-        ("qantra", bench.qantra(origin.address)?),
+        ("qantra", bench.qantra(origin.address, "qantra", "")?),
+        ("nginx_modsecurity", bench.nginx_modsecurity(origin.address)?),
+        ("qantra_crs", bench.qantra(origin.address, "qantra_crs", INSPECT)?),
     ];
     let mut measured: Vec<(Vec<f64>, Vec<f64>)> = vec![(Vec::new(), Vec::new()); peers.len()];
     for turn in 1..=TURNS {
@@ -78,6 +88,8 @@ pub(super) fn run() -> Result<Report> {
     }
     report.ratio("qantra_vs_pingora", "qantra_rps", "pingora_rps");
     report.ratio("qantra_vs_nginx", "qantra_rps", "nginx_rps");
+    report.ratio("qantra_crs_vs_nginx_modsecurity", "qantra_crs_rps", "nginx_modsecurity_rps");
+    report.ratio("qantra_crs_vs_qantra", "qantra_crs_rps", "qantra_rps");
     report.ratio("proxy_alone_vs_pingora", "proxy_alone_rps", "pingora_rps");
     Ok(report)
 }
@@ -111,13 +123,20 @@ impl Bench {
     }
 
     fn nginx_proxy(&self, origin: SocketAddr) -> Result<Server> {
-        self.nginx("proxy", |address| {
-            format!(
-                "upstream origin {{ server {origin}; keepalive 256; keepalive_requests 100000000; }}\n\
-                 server {{ listen {address}; location / {{ proxy_pass http://origin; proxy_http_version 1.1; \
-                 proxy_set_header Connection \"\"; proxy_set_header Host $host; }} }}"
-            )
-        })
+        self.nginx("proxy", |address| forwarding(address, origin, ""))
+    }
+
+    /// nginx with ModSecurity and the files that Qantra reads as well: the same rules, settings and limits.
+    fn nginx_modsecurity(&self, origin: SocketAddr) -> Result<Server> {
+        let rules = self.folder.path().join("modsecurity.conf");
+        fs::write(&rules, MODSECURITY)?;
+        for needed in [MODULE, "/usr/share/modsecurity-crs/rules", "/etc/modsecurity/crs/crs-setup.conf"] {
+            ensure!(Path::new(needed).exists(), "{needed} is missing: run `cargo xtask setup lab`");
+        }
+        let with = format!("modsecurity on; modsecurity_rules_file {:?};", rules.display().to_string());
+        let server = self.nginx("modsecurity", |address| forwarding(address, origin, &with))?;
+        refuses(server.address).context("nginx with ModSecurity")?;
+        Ok(server)
     }
 
     /// Debian's nginx with one worker and no access log.
@@ -126,8 +145,10 @@ impl Bench {
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder)?;
         let shown = folder.display();
+        // A module is loaded before anything else is said.
+        let modules = if name == "modsecurity" { format!("load_module {MODULE};\n") } else { String::new() };
         let config = format!(
-            "daemon off; master_process off; worker_processes 1; pid {shown}/nginx.pid; error_log stderr error;\n\
+            "{modules}daemon off; master_process off; worker_processes 1; pid {shown}/nginx.pid; error_log stderr error;\n\
              events {{ worker_connections 4096; }}\n\
              http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 600s;\n\
              client_body_temp_path {shown}/body; proxy_temp_path {shown}/temp; fastcgi_temp_path {shown}/fastcgi;\n\
@@ -152,9 +173,9 @@ impl Bench {
 
     /// `qantra run` with models, behaviour detectors, store and metrics, as shipped; without interfaces, since its kernel
     /// half has a bench of its own.
-    fn qantra(&self, origin: SocketAddr) -> Result<Server> {
+    fn qantra(&self, origin: SocketAddr, name: &str, inspect: &str) -> Result<Server> {
         let (address, metrics) = (free_address()?, free_address()?);
-        let folder = self.folder.path().join("qantra");
+        let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder)?;
         let models = workspace::root().join("models");
         let runtime = workspace::onnxruntime(Arch::host());
@@ -168,7 +189,8 @@ impl Bench {
         let config = format!(
             "[daemon]\nstate_dir = {}\ncontrol_socket = {}\n[metrics]\nlisten = \"{metrics}\"\n\
              [models]\ndir = {}\nruntime = {}\n[proxy]\nthreads = 1\n[[listen]]\naddress = \"{address}\"\n\
-             [[site]]\nname = \"shop\"\nhosts = [\"*\"]\n[[site.target]]\naddress = \"{origin}\"\n",
+             [[site]]\nname = \"shop\"\nhosts = [\"*\"]\n[[site.target]]\naddress = \"{origin}\"\n\
+             {inspect}",
             quoted(&folder.join("state")),
             quoted(&folder.join("control.sock")),
             quoted(&models),
@@ -178,7 +200,11 @@ impl Bench {
         fs::write(&file, config)?;
         let mut command = pinned(&workspace::daemon(true, None), Place::Measured);
         command.args(["run", "--config"]).arg(&file);
-        start(command, address, "qantra run")
+        let server = start(command, address, "qantra run")?;
+        if !inspect.is_empty() {
+            refuses(server.address).context("Qantra with the Core Rule Set")?;
+        }
+        Ok(server)
     }
 
     /// Requests per second and the 99th percentile in milliseconds.
@@ -218,6 +244,29 @@ fn pinned(program: &Path, place: Place) -> Command {
     let mut command = Command::new(taskset);
     command.args(["-c", &list]).arg(program);
     command
+}
+
+/// nginx as a reverse proxy; `with` stands in its `location`.
+fn forwarding(address: SocketAddr, origin: SocketAddr, with: &str) -> String {
+    format!(
+        "upstream origin {{ server {origin}; keepalive 256; keepalive_requests 100000000; }}\n\
+         server {{ listen {address}; location / {{ {with} proxy_pass http://origin; proxy_http_version 1.1; \
+         proxy_set_header Connection \"\"; proxy_set_header Host $host; }} }}"
+    )
+}
+
+/// Makes sure that rules run at all: a peer that inspects nothing would be fast for nothing.
+fn refuses(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(
+        b"GET /?id=1%27%20UNION%20SELECT%20a,b%20FROM%20users--%20- HTTP/1.1\r\nHost: shop.example\r\n\
+          User-Agent: Mozilla/5.0\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 403 "), "an injection was not refused: {:?}", answer.lines().next());
+    Ok(())
 }
 
 fn free_address() -> Result<SocketAddr> {

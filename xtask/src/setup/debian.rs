@@ -32,6 +32,8 @@ pub(super) const fn packages(need: Need) -> &'static [&'static str] {
         Need::Run => &["python3", "python3-pip", "iproute2", "iputils-ping", "bpftool", "libelf1", "zlib1g"],
         Need::Lab => &[
             "nginx",
+            "libnginx-mod-http-modsecurity",
+            "modsecurity-crs",
             "wrk",
             "curl",
             "chromium",
