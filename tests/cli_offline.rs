@@ -8,6 +8,8 @@ use qantra_tests::binary::{command, run, transcript};
 fn help() {
     insta::assert_snapshot!("help", run(&["--help"]));
     insta::assert_snapshot!("help_decisions_add", run(&["decisions", "add", "-h"]));
+    insta::assert_snapshot!("help_rules", run(&["rules", "-h"]));
+    insta::assert_snapshot!("help_rules_patch_add", run(&["rules", "patch", "add", "-h"]));
     insta::assert_snapshot!("help_allowlists", run(&["allowlists", "-h"]));
 }
 
@@ -23,6 +25,8 @@ fn mistakes_are_one_line_each() {
         &["decisions", "delete"],
         &["decisions", "delete", "--id", "nonsense"],
         &["allowlists", "add", "everyone"],
+        &["rules", "patch", "add", "--path", "/x", "--param", "p"],
+        &["rules", "test", "--crs", "/nonexistent/crs"],
         &["explain", "\u{1b}[31m"],
         &["simulation", "maybe"],
         &["status", "-o", "xml"],

@@ -62,7 +62,7 @@ mod variable;
 pub const RECOMMENDED: &str = include_str!("recommended.conf");
 
 pub use collections::{Collections, Instance, MemoryCollections, NoCollections};
-pub use compile::{Options, RuleSet, SharedRules, Summary};
+pub use compile::{Options, Outline, OutlineLink, RuleSet, SharedRules, Summary};
 pub use error::{LoadError, Position, Reason};
 pub use settings::{EngineMode, LimitAction, Settings};
 #[cfg(feature = "load")]

@@ -1,12 +1,12 @@
-//! `cargo xtask eval`: builds the daemon and runs `qantra eval` with the models of this tree. Enters: corpora. Leaves:
-//! what `qantra eval` prints; it must never count by itself.
+//! `cargo xtask eval`: builds the daemon and runs `qantra eval` with the models of this tree and the rules beside it.
+//! Enters: corpora. Leaves: what `qantra eval` prints; it must never count by itself.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::{
-    process,
+    crs, process,
     workspace::{self, Arch},
 };
 
@@ -19,6 +19,9 @@ pub struct Args {
     /// One JSON object instead of tables.
     #[arg(long)]
     json: bool,
+    /// The Core Rule Set whose rules are counted as well [default: shared/crs beside the checkout, when it is there].
+    #[arg(long, value_name = "DIR")]
+    crs: Option<PathBuf>,
     /// Write each wrong verdict to this file.
     #[arg(long, value_name = "FILE")]
     wrong: Option<PathBuf>,
@@ -36,6 +39,9 @@ pub fn run(args: &Args) -> Result<()> {
     for input in &args.inputs {
         // The daemon runs in the checkout, the caller may stand elsewhere.
         command.arg("--input").arg(std::path::absolute(input)?);
+    }
+    if let Some(crs) = args.crs.clone().or_else(|| crs::find(None).ok()) {
+        command.arg("--crs").arg(std::path::absolute(crs)?);
     }
     if args.json {
         command.arg("--json");

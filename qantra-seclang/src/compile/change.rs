@@ -8,7 +8,7 @@ use crate::{
 
 /// Applies `SecRuleRemoveBy…`, `SecRuleUpdateTargetBy…` and `SecRuleUpdateActionById`.
 pub(super) fn apply(parsed: &mut Parsed) -> Result<(), LoadError> {
-    for change in std::mem::take(&mut parsed.changes) {
+    for (_, change) in std::mem::take(&mut parsed.changes) {
         match change {
             Change::Remove(scope) => {
                 parsed.entries.retain(|entry| !matches!(entry, Entry::Rule(rule) if is_in(rule, &scope)));
@@ -51,7 +51,7 @@ pub(super) fn is_in(rule: &RuleAst, scope: &CtlScope) -> bool {
     }
 }
 
-fn in_ranges(id: u64, ranges: &[IdRange]) -> bool {
+pub(super) fn in_ranges(id: u64, ranges: &[IdRange]) -> bool {
     ranges.iter().any(|range| (range.first..=range.last).contains(&id))
 }
 

@@ -4,8 +4,11 @@
 mod build;
 mod change;
 mod fold;
+mod outline;
 
 use std::sync::Arc;
+
+pub use outline::{Outline, OutlineLink};
 
 use crate::{
     chain::Chains,
@@ -83,15 +86,7 @@ impl RuleSet {
     /// The first directive that cannot be read or is not supported, by file and line.
     pub fn load(files: &dyn FileProvider, names: &[&str], options: &Options) -> Result<Self, LoadError> {
         let overlay = Overlay { files, options };
-        let mut all = Vec::with_capacity(names.len() + 2);
-        if !options.before.is_empty() {
-            all.push(BEFORE);
-        }
-        all.extend_from_slice(names);
-        if !options.after.is_empty() {
-            all.push(AFTER);
-        }
-        let mut parsed = parse::parse(&overlay, &all)?;
+        let mut parsed = read(&overlay, names, options)?;
         change::apply(&mut parsed)?;
         build::build(parsed, &overlay, options)
     }
@@ -146,6 +141,19 @@ impl RuleSet {
     pub(crate) fn looks_at(&self, variable: Variable) -> bool {
         self.rules.iter().any(|rule| rule.targets.iter().any(|target| target.variable == variable))
     }
+}
+
+/// Parses the files between the texts of the options.
+fn read(files: &Overlay<'_>, names: &[&str], options: &Options) -> Result<parse::Parsed, LoadError> {
+    let mut all = Vec::with_capacity(names.len() + 2);
+    if !options.before.is_empty() {
+        all.push(BEFORE);
+    }
+    all.extend_from_slice(names);
+    if !options.after.is_empty() {
+        all.push(AFTER);
+    }
+    parse::parse(files, &all)
 }
 
 const BEFORE: &str = "options:before";

@@ -34,7 +34,8 @@ pub(crate) enum Change {
 pub(crate) struct Parsed {
     pub(crate) entries: Vec<Entry>,
     pub(crate) settings: Settings,
-    pub(crate) changes: Vec<Change>,
+    /// Each with the place of its directive.
+    pub(crate) changes: Vec<(Position, Change)>,
     pub(crate) signatures: Vec<String>,
     pub(crate) unicode_map: Option<UnicodeMap>,
 }
@@ -116,21 +117,21 @@ impl Reader<'_> {
             }
             ("seccomponentsignature", [text]) => self.parsed.signatures.push((*text).to_owned()),
             ("secruleremovebyid", ids) if !ids.is_empty() => {
-                self.parsed.changes.push(Change::Remove(CtlScope::Ids(id_ranges(&ids.join(" "))?)));
+                self.change(position, Change::Remove(CtlScope::Ids(id_ranges(&ids.join(" "))?)));
             }
-            ("secruleremovebytag", [tag]) => self.parsed.changes.push(Change::Remove(CtlScope::Tag((*tag).into()))),
-            ("secruleremovebymsg", [msg]) => self.parsed.changes.push(Change::Remove(CtlScope::Msg((*msg).into()))),
+            ("secruleremovebytag", [tag]) => self.change(position, Change::Remove(CtlScope::Tag((*tag).into()))),
+            ("secruleremovebymsg", [msg]) => self.change(position, Change::Remove(CtlScope::Msg((*msg).into()))),
             ("secruleupdatetargetbyid", [ids, list]) => {
-                self.parsed.changes.push(Change::Targets(CtlScope::Ids(id_ranges(ids)?), targets(list)?));
+                self.change(position, Change::Targets(CtlScope::Ids(id_ranges(ids)?), targets(list)?));
             }
             ("secruleupdatetargetbytag", [tag, list]) => {
-                self.parsed.changes.push(Change::Targets(CtlScope::Tag((*tag).into()), targets(list)?));
+                self.change(position, Change::Targets(CtlScope::Tag((*tag).into()), targets(list)?));
             }
             ("secruleupdatetargetbymsg", [msg, list]) => {
-                self.parsed.changes.push(Change::Targets(CtlScope::Msg((*msg).into()), targets(list)?));
+                self.change(position, Change::Targets(CtlScope::Msg((*msg).into()), targets(list)?));
             }
             ("secruleupdateactionbyid", [ids, actions]) => {
-                self.parsed.changes.push(Change::Actions(id_ranges(ids)?, Box::new(Actions::parse(actions)?)));
+                self.change(position, Change::Actions(id_ranges(ids)?, Box::new(Actions::parse(actions)?)));
             }
             ("secunicodemapfile", [name, page]) => self.unicode_map(&relative_to(file, name), page)?,
             (_, arguments) => {
@@ -140,6 +141,10 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    fn change(&mut self, position: Position, change: Change) {
+        self.parsed.changes.push((position, change));
     }
 
     fn rule(

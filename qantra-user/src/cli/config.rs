@@ -9,7 +9,10 @@ use super::{
     error::CliError,
     output::{Format, Output},
 };
-use crate::config::{self, Problem};
+use crate::{
+    config::{self, Config, ConfigErrors, Problem},
+    rules::RuleSets,
+};
 
 /// Check the configuration, or print its JSON schema
 #[derive(Debug, clap::Args)]
@@ -48,9 +51,9 @@ pub(super) fn run(args: &Args, path: &Path, output: &Output) -> Result<(), CliEr
         Verb::Check { file, json } => {
             let path = file.as_deref().unwrap_or(path);
             let is_json = *json || output.format == Format::Json;
-            match config::load(path) {
-                Ok(_) if is_json => output.json(&Report { ok: true, problems: &[] }),
-                Ok(_) => output.text(&format!("{} is fine", path.display())),
+            match config::load(path).and_then(|config| rules(&config)) {
+                Ok(()) if is_json => output.json(&Report { ok: true, problems: &[] }),
+                Ok(()) => output.text(&format!("{} is fine", path.display())),
                 Err(errors) if is_json => {
                     output.json(&Report { ok: false, problems: &errors.0 })?;
                     Err(CliError::ConfigSaid)
@@ -59,4 +62,17 @@ pub(super) fn run(args: &Args, path: &Path, output: &Output) -> Result<(), CliEr
             }
         }
     }
+}
+
+/// Rules are read as the daemon reads them at its start, which fails with them.
+fn rules(config: &Config) -> Result<(), ConfigErrors> {
+    let Err(error) = RuleSets::load(config) else { return Ok(()) };
+    let (file, line) = error.position();
+    Err(ConfigErrors(vec![Problem {
+        line: line.map(|line| line as usize),
+        key: String::new(),
+        reason: error.reason(),
+        file,
+        hint: "`qantra rules test` tries them".into(),
+    }]))
 }

@@ -1,6 +1,6 @@
 //! What can go wrong on the command line, and the exit code of each.
 
-use crate::{api::ClientError, app::AppError, config::ConfigErrors};
+use crate::{api::ClientError, app::AppError, config::ConfigErrors, rules::RulesError};
 
 /// One line for people; see [`CliError::exit_code`].
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,12 @@ pub(super) enum CliError {
     /// The configuration is bad, and that was said already.
     #[error("the configuration is bad")]
     ConfigSaid,
+    /// The rules are bad: file, line and reason.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// The rules are bad, and that was said already.
+    #[error("the rules are bad")]
+    RulesSaid,
     /// The arguments make no sense together.
     #[error("error: {0}")]
     Usage(String),
@@ -32,7 +38,7 @@ impl CliError {
     /// 1 failed, 2 bad usage or configuration, 3 daemon not reachable.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::ConfigSaid | Self::Usage(_) => 2,
+            Self::Config(_) | Self::ConfigSaid | Self::Rules(_) | Self::RulesSaid | Self::Usage(_) => 2,
             Self::Client(ClientError::Unreachable { .. }) => 3,
             Self::Client(ClientError::Refused { status, .. }) if *status == http::StatusCode::BAD_REQUEST => 2,
             Self::Client(_) | Self::App(_) | Self::Failed(_) | Self::Output(_) => 1,

@@ -1,6 +1,7 @@
-//! `qantra eval`: enters labelled requests as JSON lines, plain or gzipped. Leaves how many of them the models find and
-//! how many honest ones they would refuse. It must never judge by anything but the request: labels are only counted.
+//! `qantra eval`: enters labelled requests as JSON lines, plain or gzipped. Leaves how many of them rules and models find
+//! and how many honest ones they would refuse. It must never judge by anything but the request: labels are only counted.
 
+mod judges;
 mod tally;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
@@ -20,22 +21,23 @@ use super::{
     output::{Format, Output},
 };
 use crate::{
-    clock,
-    config::{self, ModelsConfig},
+    config::{self, Config},
     inspect::RawRequest,
-    model::{Answer, InlineRequestModels, Scratch},
+    model::Answer,
 };
+use judges::{Judges, Verdict};
 use tally::{Rates, Tallies};
 
 /// Longest line of a corpus: a request with a body of 16 MiB, in base64.
 const LINE_BYTES_MAX: u64 = 24 << 20;
 
-/// Count how many requests of labelled corpora the models find, and how many honest ones they would refuse
+/// Count how many requests of labelled corpora rules and models find, and how many honest ones they would refuse
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   qantra eval --input corpus.jsonl.gz
   qantra eval --input a.jsonl --input b.jsonl --json
   qantra eval --input corpus.jsonl --models ./models --wrong wrong.jsonl
+  qantra eval --input corpus.jsonl --crs ./coreruleset
 
 A corpus is JSON lines, plain or gzipped: {\"id\", \"label\": \"malicious\" or \"benign\", \"class\", \"source\",
 \"raw\": base64 of one HTTP/1.1 request}")]
@@ -52,10 +54,13 @@ pub(super) struct Args {
     /// ONNX Runtime's shared library [default: `models.runtime`]
     #[arg(long, value_name = "FILE")]
     runtime: Option<PathBuf>,
+    /// The rules are the Core Rule Set of this folder, as it comes [default: `[inspect]`, when it names a rule set]
+    #[arg(long, value_name = "DIR")]
+    crs: Option<PathBuf>,
     /// The classifier's confidence from which a request counts as found [default: the manifest's]
     #[arg(long)]
     confidence: Option<f32>,
-    /// Write each wrong verdict to this file, as JSON lines: what was missed and what was refused
+    /// Write each wrong verdict of both together to this file, as JSON lines: what was missed and what was refused
     #[arg(long, value_name = "FILE")]
     wrong: Option<PathBuf>,
 }
@@ -77,60 +82,65 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct Report {
     modes: Modes,
+    /// Of `both`, as all that follows.
     by_source: BTreeMap<String, Rates>,
     by_class: BTreeMap<String, Rates>,
+    /// The modes apart, for each source.
+    modes_by_source: BTreeMap<String, Modes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     core: Option<Modes>,
     time_us: Times,
     /// The share of requests that the gate sent to the classifier.
     flagged: f64,
     confidence: f32,
+    /// What the rules say they are.
+    rules: Vec<String>,
     notes: Vec<&'static str>,
 }
 
+/// What each way to judge says.
 #[derive(Debug, Serialize)]
 struct Modes {
     rules: Option<Rates>,
     models: Rates,
+    /// Rules or models refuse.
     both: Rates,
+    /// Models refuse, or rules do and the gate flags.
+    agreed: Option<Rates>,
 }
 
 #[derive(Debug, Serialize)]
 struct Times {
     median: f64,
     p99: f64,
+    /// Of that, the rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules_median: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules_p99: Option<f64>,
 }
 
-impl Modes {
-    /// With no rule engine, what the daemon does with all it has is what the models say.
-    fn of(tallies: &Tallies) -> Self {
-        Self { rules: None, models: tallies.all.rates(), both: tallies.all.rates() }
-    }
-}
-
-const NOTES: [&str; 2] = [
-    "rules: null, this qantra has no rule engine; `both` is what it does with all it has, the models",
-    "time: one thread, fields, gate, and the classifier where the gate flags; reading the corpus is not counted",
-];
+const NO_RULES: &str = "rules: null, no rule set is configured and none was given by --crs; `both` is the models alone";
+const WITH_RULES: &str = "rules: refused at the set's own thresholds; `both`: rules or models refuse, as the proxy does; \
+                          `agreed`: models refuse, or rules do and the gate flags";
+const TIME: &str = "time: one thread; rules, fields, gate, and the classifier where the gate flags; reading the corpus is not \
+                    counted";
 
 pub(super) fn run(args: &Args, config: &Path, output: &Output) -> std::result::Result<(), CliError> {
-    let config = if config.exists() { config::load(config)?.models } else { ModelsConfig::default() };
-    let dir = args.models.as_ref().unwrap_or(&config.dir);
-    let runtime = args.runtime.as_ref().unwrap_or(&config.runtime);
-    let mut models =
-        InlineRequestModels::load(dir, runtime, args.confidence.or(config.request_confidence)).map_err(Error::from)?;
+    let config = if config.exists() { config::load(config)? } else { Config::default() };
+    let mut judges = Judges::load(args, &config)?;
     let mut evaluation = Evaluation::default();
     let mut wrong = match &args.wrong {
         Some(path) => Some(File::create(path).with_context(|| path.display().to_string())?),
         None => None,
     };
     for path in &args.inputs {
-        evaluation.read(path, &mut models, wrong.as_mut())?;
+        evaluation.read(path, &mut judges, wrong.as_mut())?;
     }
-    if evaluation.all.is_empty() {
+    if evaluation.all.both.is_empty() {
         return Err(anyhow!("no request in the input").into());
     }
-    let report = evaluation.report(models.confidence());
+    let report = evaluation.report(&judges);
     if args.json || output.format == Format::Json {
         output.json(&report)
     } else {
@@ -138,17 +148,59 @@ pub(super) fn run(args: &Args, config: &Path, output: &Output) -> std::result::R
     }
 }
 
+/// Tallies of each way to judge.
+#[derive(Default)]
+struct AllTallies {
+    rules: Tallies,
+    models: Tallies,
+    both: Tallies,
+    agreed: Tallies,
+}
+
+impl AllTallies {
+    fn add(&mut self, source: &str, class: Option<&str>, is_malicious: bool, verdict: &Verdict) {
+        self.rules.add(source, class, is_malicious, verdict.by_rules);
+        self.models.add(source, class, is_malicious, verdict.by_models());
+        self.both.add(source, class, is_malicious, verdict.by_rules || verdict.by_models());
+        self.agreed.add(source, class, is_malicious, verdict.by_models() || (verdict.by_rules && verdict.flagged));
+    }
+
+    fn modes(&self, has_rules: bool) -> Modes {
+        Modes {
+            rules: has_rules.then(|| self.rules.all.rates()),
+            models: self.models.all.rates(),
+            both: self.both.all.rates(),
+            agreed: has_rules.then(|| self.agreed.all.rates()),
+        }
+    }
+
+    fn modes_by_source(&self, has_rules: bool) -> BTreeMap<String, Modes> {
+        let (mut rules, mut agreed) = (self.rules.by_source(), self.agreed.by_source());
+        let mut models = self.models.by_source();
+        let modes = |(source, both): (String, Rates)| {
+            let modes = Modes {
+                rules: rules.remove(&source).filter(|_| has_rules),
+                models: models.remove(&source)?,
+                both,
+                agreed: agreed.remove(&source).filter(|_| has_rules),
+            };
+            Some((source, modes))
+        };
+        self.both.by_source().into_iter().filter_map(modes).collect()
+    }
+}
+
 #[derive(Default)]
 struct Evaluation {
-    all: Tallies,
-    core: Tallies,
+    all: AllTallies,
+    core: AllTallies,
     times_ns: Vec<u64>,
+    rules_ns: Vec<u64>,
     flagged: u64,
-    scratch: Scratch,
 }
 
 impl Evaluation {
-    fn read(&mut self, path: &Path, models: &mut InlineRequestModels, mut wrong: Option<&mut File>) -> Result<()> {
+    fn read(&mut self, path: &Path, judges: &mut Judges, mut wrong: Option<&mut File>) -> Result<()> {
         let mut reader = open(path)?;
         let mut line = Vec::new();
         for number in 1_usize.. {
@@ -163,13 +215,13 @@ impl Evaluation {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            self.judge(&line, models, wrong.as_deref_mut())
+            self.judge(&line, judges, wrong.as_deref_mut())
                 .with_context(|| format!("{} line {number}", path.display()))?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, line: &[u8], models: &mut InlineRequestModels, wrong: Option<&mut File>) -> Result<()> {
+    fn judge(&mut self, line: &[u8], judges: &mut Judges, wrong: Option<&mut File>) -> Result<()> {
         let row: Row = serde_json::from_slice(line)?;
         let is_malicious = match row.label.as_str() {
             "malicious" => true,
@@ -177,21 +229,22 @@ impl Evaluation {
             other => bail!("label is `{other}`, expected `malicious` or `benign`"),
         };
         let request = RawRequest::parse(&STANDARD.decode(&row.raw).context("raw is not base64")?);
-        let started_ns = clock::boot_ns();
-        let (score, answer) = models.judge(&request.view(), &mut self.scratch)?;
-        self.times_ns.push(clock::boot_ns().saturating_sub(started_ns));
-        self.flagged += u64::from(score.flagged);
-        let is_found = matches!(answer, Answer::Attack(_));
+        let verdict = judges.judge(&request.view())?;
+        self.times_ns.push(verdict.rules_ns + verdict.models_ns);
+        self.rules_ns.push(verdict.rules_ns);
+        self.flagged += u64::from(verdict.flagged);
+        let is_found = verdict.by_rules || verdict.by_models();
         let source = row.source.as_deref().unwrap_or("unnamed");
-        self.all.add(source, row.class.as_deref(), is_malicious, is_found);
+        self.all.add(source, row.class.as_deref(), is_malicious, &verdict);
         if row.core {
-            self.core.add(source, row.class.as_deref(), is_malicious, is_found);
+            self.core.add(source, row.class.as_deref(), is_malicious, &verdict);
         }
         if let Some(wrong) = wrong.filter(|_| is_found != is_malicious) {
-            let evidence = match answer {
+            let models = match &verdict.answer {
                 Answer::Attack(attack) => serde_json::json!({"class": attack.class, "evidence": attack.evidence}),
-                Answer::Pass => serde_json::json!({"flagged": score.flagged, "excess": score.excess}),
+                Answer::Pass => serde_json::json!({"flagged": verdict.flagged, "excess": verdict.excess}),
             };
+            let evidence = serde_json::json!({"models": models, "rules": verdict.rule_ids});
             let target = String::from_utf8_lossy(&request.target[..request.target.len().min(200)]).into_owned();
             let shown = serde_json::json!({"id": row.id, "label": row.label, "class": row.class, "source": source,
                 "target": target, "said": evidence});
@@ -200,21 +253,34 @@ impl Evaluation {
         Ok(())
     }
 
-    fn report(mut self, confidence: f32) -> Report {
-        self.times_ns.sort_unstable();
-        let quantile = |share: f64| {
-            let index = ((self.times_ns.len() as f64 * share) as usize).min(self.times_ns.len() - 1);
-            self.times_ns[index] as f64 / 1e3
+    fn report(mut self, judges: &Judges) -> Report {
+        let has_rules = judges.has_rules();
+        let times = |times_ns: &mut Vec<u64>| {
+            times_ns.sort_unstable();
+            let quantile = |share: f64| {
+                let index = ((times_ns.len() as f64 * share) as usize).min(times_ns.len().saturating_sub(1));
+                times_ns.get(index).map_or(0.0, |ns| *ns as f64 / 1e3)
+            };
+            (quantile(0.5), quantile(0.99))
         };
+        let (median, p99) = times(&mut self.times_ns);
+        let rules = has_rules.then(|| times(&mut self.rules_ns));
         Report {
-            modes: Modes::of(&self.all),
-            by_source: self.all.by_source(),
-            by_class: self.all.by_class(),
-            core: (!self.core.is_empty()).then(|| Modes::of(&self.core)),
-            time_us: Times { median: quantile(0.5), p99: quantile(0.99) },
-            flagged: self.flagged as f64 / self.times_ns.len() as f64,
-            confidence,
-            notes: NOTES.to_vec(),
+            modes: self.all.modes(has_rules),
+            by_source: self.all.both.by_source(),
+            by_class: self.all.both.by_class(),
+            modes_by_source: self.all.modes_by_source(has_rules),
+            core: (!self.core.both.is_empty()).then(|| self.core.modes(has_rules)),
+            time_us: Times {
+                median,
+                p99,
+                rules_median: rules.map(|times| times.0),
+                rules_p99: rules.map(|times| times.1),
+            },
+            flagged: self.flagged as f64 / self.times_ns.len().max(1) as f64,
+            confidence: judges.confidence(),
+            rules: judges.components(),
+            notes: vec![if has_rules { WITH_RULES } else { NO_RULES }, TIME],
         }
     }
 }
@@ -242,13 +308,18 @@ fn rendered(report: &Report, output: Output) -> String {
             interval(rates.fpr_ci),
         ]
     };
-    let mut rows = vec![row("models".into(), &report.modes.models)];
-    rows.extend(report.core.iter().map(|core| row("models, core".into(), &core.models)));
+    let named = |suffix: &str, modes: &Modes| {
+        let all = [("rules", modes.rules.as_ref()), ("models", Some(&modes.models)), ("both", Some(&modes.both))];
+        let all = all.into_iter().chain([("agreed", modes.agreed.as_ref())]);
+        all.filter_map(|(name, rates)| Some(row(format!("{name}{suffix}"), rates?))).collect::<Vec<_>>()
+    };
+    let mut rows = named("", &report.modes);
+    rows.extend(report.core.iter().flat_map(|core| named(", core", core)));
     rows.extend(report.by_source.iter().map(|(source, rates)| row(format!("from {source}"), rates)));
     rows.extend(report.by_class.iter().map(|(class, rates)| row(format!("class {class}"), rates)));
     let mut text = output.table(&["", "MALICIOUS", "FOUND", "95 %", "BENIGN", "REFUSED", "95 %"], &rows);
-    let accuracy = share(report.modes.models.balanced_accuracy);
-    text += &format!("balanced accuracy {accuracy}, confidence from {:.4}\n", report.confidence);
+    let accuracy = share(report.modes.both.balanced_accuracy);
+    text += &format!("balanced accuracy of both {accuracy}, confidence from {:.4}\n", report.confidence);
     text += &format!("asked the classifier about {:.2} % of the requests\n", report.flagged * 100.0);
     text += &format!("time per request: median {:.1} µs, p99 {:.1} µs\n", report.time_us.median, report.time_us.p99);
     for note in &report.notes {

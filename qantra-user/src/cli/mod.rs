@@ -20,6 +20,7 @@ mod model;
 mod output;
 mod reload;
 mod replay;
+mod rules;
 mod run;
 mod simulation;
 mod status;
@@ -49,6 +50,7 @@ const CONFIG_PATH: &str = "/etc/qantra/qantra.toml";
   qantra explain 7q2n4c8h1v9ka             why?
   qantra decisions delete --ip 203.0.113.7
   qantra allowlists add 198.51.100.0/24 --comment office
+  qantra rules why \"/search?q=1' or 1=1--\"
   qantra blocklists add https://www.spamhaus.org/drop/drop_v4.json --name drop
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 daemon not reachable")]
@@ -85,6 +87,8 @@ enum Verb {
     Eval(eval::Args),
     #[command(visible_alias = "models")]
     Model(model::Args),
+    #[command(visible_alias = "rule")]
+    Rules(rules::Args),
     Simulation(simulation::Args),
     Config(config::Args),
     Reload(reload::Args),
@@ -156,6 +160,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Explain(args) => explain::run(args, &daemon()?, &output),
         Verb::Eval(args) => eval::run(args, &cli.config, &output),
         Verb::Model(args) => model::run(args, &daemon()?, &output),
+        Verb::Rules(args) => rules::run(args, cli, &output),
         Verb::Simulation(args) => simulation::run(args, &daemon()?, &output),
         Verb::Config(args) => config::run(args, &cli.config, &output),
         Verb::Reload(args) => reload::run(args, &daemon()?, &output),

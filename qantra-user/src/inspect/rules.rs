@@ -175,6 +175,11 @@ impl RuleRun {
         report
     }
 
+    /// The transaction as it stands, for those who ask for more than a report.
+    pub fn look<T>(&mut self, look: impl FnOnce(&mut Transaction<'_, '_>) -> T) -> T {
+        self.transaction.with(look)
+    }
+
     /// Phase 5, and the memory for the next request.
     #[must_use]
     pub fn end(mut self, host: &mut Host<'_>) -> Box<Scratch> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qantra_seclang::LoadError;
+use qantra_seclang::{LoadError, Reason};
 
 /// A rule set that the configuration asks for cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -56,6 +56,15 @@ pub enum RulesError {
 }
 
 impl RulesError {
+    /// What is wrong, without its place.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let said = self.to_string();
+        let (file, line) = self.position();
+        let place = line.map_or_else(String::new, |line| format!(":{line}"));
+        said.strip_prefix(&format!("{}{place}: ", file.display())).map_or_else(|| said.clone(), str::to_owned)
+    }
+
     /// The file that has to be mended, and the line when it is one line's fault.
     #[must_use]
     pub fn position(&self) -> (PathBuf, Option<u32>) {
@@ -70,8 +79,9 @@ impl RulesError {
 
 fn place(error: &LoadError) -> String {
     // A file that is not there has no line.
-    let said = match error.position.line {
-        0 => format!("{}: {}", error.position.file, error.reason),
+    let said = match (error.position.line, &error.reason) {
+        (0, Reason::File { name, why }) if *name == *error.position.file => format!("{name}: cannot be read: {why}"),
+        (0, reason) => format!("{}: {reason}", error.position.file),
         _ => error.to_string(),
     };
     // Rule files may hold anything: no control character reaches a terminal or a log.

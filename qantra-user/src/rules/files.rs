@@ -20,17 +20,55 @@ pub struct RuleFile {
     pub bytes: u64,
 }
 
+/// A rule file that is to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Where it is, or would be.
+    pub path: PathBuf,
+    /// Its text, and that it belongs to the folder of own rules it is in; none: as it is on the disk, for all sets.
+    pub text: Option<String>,
+}
+
 /// The disk, and texts in memory whose names no file can have.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     texts: BTreeMap<String, String>,
+    drafts: Vec<Draft>,
     read: RefCell<BTreeMap<String, (RuleFile, Vec<u8>)>>,
 }
 
 impl Files {
+    /// Files to try in the place of those on the disk, or beside them.
+    pub(super) fn with_drafts(drafts: &[Draft]) -> Self {
+        let mut files = Self { drafts: drafts.to_vec(), ..Self::default() };
+        for draft in drafts {
+            if let Some(text) = &draft.text {
+                files.put(&draft.path.to_string_lossy(), text.clone());
+            }
+        }
+        files
+    }
+
+    pub(super) fn drafts(&self) -> &[Draft] {
+        &self.drafts
+    }
+
     /// Puts a text in the place of a file.
     pub(super) fn put(&mut self, name: &str, text: String) {
         self.texts.insert(name.to_owned(), text);
+    }
+
+    /// Puts a text that is in no file; says its name, which differs where the text does, so that a place in it is clear.
+    pub(super) fn put_text(&mut self, name: &str, text: String) -> String {
+        let mut numbered = name.to_owned();
+        for number in 2.. {
+            match self.texts.get(&numbered) {
+                Some(known) if *known != text => numbered = format!("{name} ({number})"),
+                _ => break,
+            }
+        }
+        self.put(&numbered, text);
+        numbered
     }
 
     /// Every file that was read.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::RulesError;
+use super::{Draft, RulesError};
 
 /// Files of one rule set, by when they are loaded.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -58,6 +58,17 @@ impl Layout {
         self.before.extend(before);
         self.after.extend(after);
         Ok(())
+    }
+
+    /// Files to try, where they are not among the others.
+    pub(super) fn add_drafts(&mut self, drafts: &[Draft], rules_dir: &Path) {
+        for draft in drafts {
+            let belongs = draft.text.is_none() || draft.path.parent() == Some(rules_dir);
+            let known = self.setup.iter().chain(&self.before).chain(&self.rules).chain(&self.after);
+            if belongs && !known.into_iter().any(|path| *path == draft.path) {
+                self.after.push(draft.path.clone());
+            }
+        }
     }
 
     /// The includes of a package, apart from the rules themselves.

@@ -2,16 +2,20 @@
 //! compiled rules and which engine each site has. It must never run a rule, nor hand out half of what was asked for: a
 //! rule file that cannot be read or understood is an error that names file, line and reason.
 
+mod book;
 mod error;
 mod files;
 mod layout;
+mod patch;
 mod secl;
 mod sets;
 #[cfg(test)]
 mod tests;
 
+pub use book::{BookRule, RuleBook, RuleState, SiteState};
 pub use error::RulesError;
-pub use files::RuleFile;
+pub use files::{Draft, RuleFile};
+pub use patch::{Patch, PatchAllows, PatchError, PatchFile};
 pub use sets::{LoadedSet, RuleSets, SiteRules};
 
 /// Ids of rules that Qantra writes: far from those of the Core Rule Set, of its plugins and of people's own (1 to 99,999).

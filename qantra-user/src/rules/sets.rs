@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use qantra_seclang::{EngineMode, Options, RuleSet, SharedRules, Summary};
 
-use super::{RulesError, files::Files, files::RuleFile, layout::Layout, secl};
+use super::{
+    Draft, RulesError,
+    files::{Files, RuleFile},
+    layout::Layout,
+    secl,
+};
 use crate::{
     clock::boot_ns,
     config::{Config, InspectConfig, RulesEngine, Ruleset, SiteIndex},
@@ -75,14 +80,25 @@ impl RuleSets {
     /// # Errors
     /// A folder, file or plugin that is not there, or a rule that cannot be read.
     pub fn load(config: &Config) -> Result<Self, RulesError> {
+        Self::load_with(config, &[])
+    }
+
+    /// The same with files that are not where rules are looked for yet: to try them.
+    ///
+    /// # Errors
+    /// As [`RuleSets::load`].
+    pub fn load_with(config: &Config, drafts: &[Draft]) -> Result<Self, RulesError> {
+        Self::load_from(config, &mut Files::with_drafts(drafts))
+    }
+
+    pub(super) fn load_from(config: &Config, files: &mut Files) -> Result<Self, RulesError> {
         let mut loaded = Self::default();
-        let mut files = Files::default();
         for (i, site) in config.sites.iter().enumerate() {
             let inspect = config.inspect.of_site(&site.inspect);
             let at = SiteIndex(i as u16);
             let set = match inspect.engine {
                 RulesEngine::Off => None,
-                _ => loaded.set_for(&inspect, &mut files)?,
+                _ => loaded.set_for(&inspect, files)?,
             };
             let Some(set) = set else {
                 loaded.sites.push(None);
@@ -133,43 +149,36 @@ impl RuleSets {
             return Err(RulesError::TooMany { count: self.sets.len() + 1, limit: SETS_MAX });
         }
         let began_ns = boot_ns();
-        let Some(rules) = compile(&key, files)? else { return Ok(None) };
+        let Some(names) = sources(&key, files)? else { return Ok(None) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let rules = RuleSet::load(files, &names, &Options::default())?;
         let load_ms = (boot_ns() - began_ns) / 1_000_000;
         self.sets.push(LoadedSet { rules: Arc::new(rules), inspect: key, sites: Vec::new(), load_ms });
         Ok(Some(self.sets.len() - 1))
     }
 }
 
-fn compile(inspect: &InspectConfig, files: &mut Files) -> Result<Option<RuleSet>, RulesError> {
-    let Some(names) = sources(inspect, files)? else { return Ok(None) };
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Ok(Some(RuleSet::load(files, &names, &Options::default())?))
-}
-
 /// The names to load, in order, with texts of the configuration put among them; `None` when there are no rules.
-fn sources(inspect: &InspectConfig, files: &mut Files) -> Result<Option<Vec<String>>, RulesError> {
+pub(super) fn sources(inspect: &InspectConfig, files: &mut Files) -> Result<Option<Vec<String>>, RulesError> {
     let mut layout = Layout::default();
     if inspect.ruleset == Ruleset::Crs {
         layout.add_crs(&inspect.crs_dir, &inspect.plugins)?;
     }
     layout.add_own(&inspect.rules_dir)?;
+    layout.add_drafts(files.drafts(), &inspect.rules_dir);
     if layout == Layout::default() {
         return Ok(None);
     }
-    files.put(ENGINE, secl::engine(inspect));
-    files.put(SETTINGS, secl::settings(inspect, &layout.packages));
-    files.put(EXCLUDE_BEFORE, secl::exclusions_before(&inspect.exclusions));
-    files.put(EXCLUDE_AFTER, secl::exclusions_after(&inspect.exclusions));
-    let mut names = vec![ENGINE.to_owned()];
-    let mut add = |paths: &[std::path::PathBuf], then: Option<&str>| {
-        names.extend(paths.iter().map(|path| path.to_string_lossy().into_owned()));
-        names.extend(then.map(str::to_owned));
-    };
-    add(&layout.setup, Some(SETTINGS));
-    add(&[], Some(EXCLUDE_BEFORE));
-    add(&layout.before, None);
-    add(&layout.rules, None);
-    add(&layout.after, Some(EXCLUDE_AFTER));
+    let engine = files.put_text(ENGINE, secl::engine(inspect));
+    let settings = files.put_text(SETTINGS, secl::settings(inspect, &layout.packages));
+    let before = files.put_text(EXCLUDE_BEFORE, secl::exclusions_before(&inspect.exclusions));
+    let after = files.put_text(EXCLUDE_AFTER, secl::exclusions_after(&inspect.exclusions));
+    let text = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+    let mut names = vec![engine];
+    names.extend(layout.setup.iter().map(text));
+    names.extend([settings, before]);
+    names.extend(layout.before.iter().chain(&layout.rules).chain(&layout.after).map(text));
+    names.push(after);
     Ok(Some(names))
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use qantra_seclang::{Connection, EngineMode, Host, NoCollections, NoLookups, Scratch, SharedRules};
 
-use super::{RuleSets, RulesError};
+use super::{Patch, PatchAllows, PatchError, PatchFile, RuleSets, RulesError};
 use crate::config::{Config, SiteIndex, parse};
 
 const SITE: &str = "hosts = [\"NAME.example\"]\n[[site.target]]\naddress = \"127.0.0.1:8080\"\n";
@@ -179,7 +179,7 @@ fn what_is_wrong_is_named() {
     assert!(said(load(&text, "")).starts_with("/own/a.conf:1: unknown directive `SecRul`"));
     fs::remove_file(own.join("a.conf")).unwrap();
     fs::create_dir(own.join("a.conf")).unwrap();
-    assert_eq!(said(load(&text, "")), "/own/a.conf: cannot read `/own/a.conf`: it is no file");
+    assert_eq!(said(load(&text, "")), "/own/a.conf: cannot be read: it is no file");
     fs::remove_dir(own.join("a.conf")).unwrap();
     assert_eq!(
         said(load(&text, "plugins = [\"wordpress\"]")),
@@ -187,6 +187,115 @@ fn what_is_wrong_is_named() {
     );
     fs::remove_file(dir.path().join("crs/crs-setup.conf")).unwrap();
     assert!(said(load(&text, "")).starts_with("/crs: the Core Rule Set has no crs-setup.conf"));
+}
+
+fn patch(path: &str, parameter: &str, allows: PatchAllows) -> Patch {
+    Patch {
+        id: 0,
+        site: Some("a".into()),
+        path: path.into(),
+        parameter: parameter.into(),
+        allows,
+        expires_unix_s: None,
+        created_unix_s: 1,
+        created_by: "root".into(),
+        comment: "say \"why\" it's there".into(),
+    }
+}
+
+#[test]
+fn patches_refuse_what_they_say_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = inspect(dir.path()).replace("\"crs\"", "\"none\"");
+    let own = dir.path().join("own");
+    let mut file = PatchFile::open(&own).unwrap();
+    let only = |pattern: &str| PatchAllows::Only(pattern.into());
+    let all_but = |class: &str| PatchAllows::AllBut(class.into());
+    let until = Patch { expires_unix_s: Some(1_001), ..patch("/until", "p", only("a")) };
+    let past = Patch { expires_unix_s: Some(999), ..patch("/past", "p", only("a")) };
+    let everywhere = Patch { site: None, ..patch("/all/*", "p", only("a|b\"|\\\"c|%\\{d")) };
+    for one in [patch("/x", "id", only("[0-9]+")), until, past, everywhere] {
+        file.add(one).unwrap();
+    }
+    for class in ["sqli", "xss", "traversal", "rce", "rfi", "ssrf", "ssti"] {
+        file.add(patch(&format!("/{class}"), "p", all_but(class))).unwrap();
+    }
+    let config = config(&text, &[("a", ""), ("b", "")]);
+    // Tried before it is written.
+    let sets = RuleSets::load_with(&config, &[file.draft()]).unwrap();
+    assert_eq!(ending(&sets, 0, "/x?id=1a", None), Some(70_200_000));
+    assert!(RuleSets::load(&config).unwrap().sets().is_empty(), "nothing is written yet");
+    file.save().unwrap();
+    let sets = RuleSets::load(&config).unwrap();
+    let refused = |target: &str| ending(&sets, 0, target, None).is_some();
+    assert!(!refused("/x?id=12") && !refused("/x?other=a") && !refused("/y?id=a") && refused("/x?id=1%27"));
+    assert!(refused("/./x?id=a") && refused("/%78?ID=a") && ending(&sets, 1, "/x?id=a", None).is_none());
+    assert!(refused("/until?p=b") && !refused("/past?p=b"), "a patch ends by itself");
+    assert!(
+        !refused("/all/z?p=b%22") && !refused("/all/?p=%22c") && !refused("/all/?p=%25{d") && refused("/all/z?p=c")
+    );
+    assert!(ending(&sets, 1, "/all/z?p=c", None).is_some());
+    for (class, bad, good) in [
+        ("sqli", "1%27%20or%201=1--", "it%27s%20me"),
+        ("xss", "%3Cscript%3Ealert(1)%3C/script%3E", "a%20%3C%20b"),
+        ("traversal", "..%2f..%2fetc/passwd", "docs/a..b.txt"),
+        ("traversal", "php://filter/x", "php-notes"),
+        ("rce", "a;id", "a%20b-c.d"),
+        ("rfi", "http://evil.example/x", "page.php"),
+        ("ssrf", "//169.254.169.254/", "1/2"),
+        ("ssti", "{{7*7}}", "{a}"),
+    ] {
+        assert!(refused(&format!("/{class}?p={bad}")), "{class} {bad}");
+        assert!(!refused(&format!("/{class}?p={good}")), "{class} {good}");
+    }
+}
+
+#[test]
+fn patches_are_read_back_and_their_ids_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("own");
+    assert_eq!(PatchFile::read(&own).unwrap().patches(), []);
+    let mut file = PatchFile::open(&own).unwrap();
+    for pattern in ["a", "b", "c"] {
+        file.add(patch("/x", "p", PatchAllows::Only(pattern.into()))).unwrap();
+    }
+    file.save().unwrap();
+    drop(file);
+    let mut file = PatchFile::open(&own).unwrap();
+    assert_eq!(file.patches().iter().map(|patch| patch.id - 70_200_000).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(file.remove(70_200_001).unwrap().allows, PatchAllows::Only("b".into()));
+    assert!(matches!(file.remove(5), Err(PatchError::NoSuch(5))));
+    assert_eq!(file.add(patch("/y", "p", PatchAllows::Only("d".into()))).unwrap().id, 70_200_001);
+    let path = file.path().to_owned();
+    drop(file);
+    fs::write(&path, "# qantra-patch {\"id\": 1}\n").unwrap();
+    let said = PatchFile::read(&own).unwrap_err().to_string();
+    assert!(said.contains("qantra-patches.conf:1: is no patch of qantra's"), "{said}");
+}
+
+proptest::proptest! {
+    /// Whatever a person types: it is refused, or makes one rule that loads.
+    #[test]
+    fn no_patch_becomes_another_rule(
+        path in "/[ -~]{0,12}",
+        parameter in "[ -~]{1,12}",
+        site in "[ -~]{1,6}",
+        pattern in "([ -~]|\\\\|\"|%\\{){1,16}",
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = PatchFile::open(dir.path()).unwrap();
+        let typed = Patch { site: Some(site), ..patch(&path, &parameter, PatchAllows::Only(pattern)) };
+        if file.add(typed).is_ok() {
+            let text = file.draft().text.unwrap();
+            match qantra_seclang::RuleSet::from_text(&text) {
+                Ok(rules) => proptest::prop_assert_eq!(rules.ids().collect::<Vec<_>>(), [70_200_000]),
+                Err(error) => {
+                    let is_pattern = matches!(error.reason, qantra_seclang::Reason::Pattern { .. });
+                    proptest::prop_assert!(is_pattern, "{}\n{}", error, text);
+                }
+            }
+        }
+    }
 }
 
 /// The real ones, where they are: Debian's package, and a release beside the checkout.
