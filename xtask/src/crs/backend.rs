@@ -1,10 +1,11 @@
 //! Enters: a request that the rules let through. Leaves: the response of CRS's test backend: empty for most requests, and
 //! for `POST /reflect` what the request's JSON asks for.
 
+use anyhow::Result;
 use base64::Engine as _;
 use serde::Deserialize;
 
-use super::wire::Request;
+use super::{case::Answer, wire::Request};
 
 /// A response.
 #[derive(Debug, Default)]
@@ -45,6 +46,18 @@ pub(super) fn answer(request: &Request) -> Response {
     };
     let status = if asked.status == 0 { 200 } else { asked.status };
     finished(Response { status, headers: asked.headers.into_iter().collect(), body })
+}
+
+/// The answer that a case spells out.
+pub(super) fn told(answer: &Answer) -> Result<Response> {
+    let body = if answer.body.0.is_empty() {
+        let clean: String = answer.encoded_body.0.split_whitespace().collect();
+        base64::engine::general_purpose::STANDARD.decode(clean)?
+    } else {
+        answer.body.0.clone().into_bytes()
+    };
+    let status = if answer.status == 0 { 200 } else { answer.status };
+    Ok(finished(Response { status, headers: answer.headers.0.clone(), body }))
 }
 
 fn finished(mut response: Response) -> Response {

@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
     let mut scratch = Scratch::new();
     for case in &cases {
-        let id = case.id();
+        let id = case.id.clone();
         let shown = args.case.as_ref().is_some_and(|prefix| id.starts_with(prefix.as_str()));
         if args.case.is_some() && !shown {
             continue;
@@ -160,8 +160,8 @@ pub struct Seed {
 pub fn seeds(crs: &Path) -> Result<Vec<Seed>> {
     let mut seeds = Vec::new();
     for case in case::read(&crs.join("tests/regression/tests"))? {
-        for stage in &case.stages {
-            let bytes = wire::bytes(&stage.input)?;
+        for stage in case.stages.iter().flatten() {
+            let bytes = wire::bytes(&stage.input, None)?;
             let Ok(request) = wire::receive(&bytes) else { continue };
             let content_type = String::from_utf8_lossy(request.header("content-type").unwrap_or_default()).into_owned();
             let query = request.target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default();
@@ -205,7 +205,14 @@ pub fn load(crs: &Path, before: &str, levels: &str) -> Result<RuleSet> {
 /// Runs a case; says why it failed.
 fn check(case: &Case, rules: &RuleSet, scratch: &mut Scratch, shown: bool) -> Result<Option<String>> {
     let mut collections = MemoryCollections::new(1000);
-    for stage in &case.stages {
+    let stages = match &case.stages {
+        Ok(stages) => stages,
+        Err(why) => return Ok(Some(format!("this harness cannot read it: {why}"))),
+    };
+    for stage in stages {
+        if stage.input.follow_redirect == Some(true) || stage.input.save_cookie == Some(true) {
+            return Ok(Some("follow_redirect and save_cookie are not supported by this harness".to_owned()));
+        }
         let mut failure = stage_failure(stage, rules, scratch, &mut collections, shown)?;
         if failure.is_some() && stage.output.retry_once == Some(true) {
             failure = stage_failure(stage, rules, scratch, &mut collections, shown)?;
@@ -223,6 +230,8 @@ struct Outcome {
     status: u16,
     ids: Vec<u64>,
     log: String,
+    /// The body of the response, when it was let through.
+    body: Vec<u8>,
 }
 
 fn stage_failure(
@@ -232,22 +241,43 @@ fn stage_failure(
     collections: &mut MemoryCollections,
     shown: bool,
 ) -> Result<Option<String>> {
-    let bytes = wire::bytes(&stage.input)?;
-    let outcome = match wire::receive(&bytes) {
-        Ok(request) => transact(&request, stage.input.port.unwrap_or(80), rules, scratch, collections),
-        Err(why) => Outcome { status: 400, ids: Vec::new(), log: format!("refused by the server: {why}") },
-    };
-    if shown {
-        println!("--- {}\n{}", bytes.escape_ascii(), outcome.log);
+    let targets = &stage.input.uris;
+    for target in targets.iter().map(Some).chain(targets.is_empty().then_some(None)) {
+        let bytes = wire::bytes(&stage.input, target)?;
+        let outcome = match wire::receive(&bytes) {
+            Ok(request) => transact(&request, &stage.input, rules, scratch, collections)?,
+            Err(why) => Outcome { status: 400, log: format!("refused by the server: {why}"), ..Outcome::default() },
+        };
+        if shown {
+            println!("--- {}\n{}", bytes.escape_ascii(), outcome.log);
+        }
+        let failure = judge(&stage.output, &outcome)?;
+        if failure.is_some() {
+            return Ok(failure);
+        }
     }
-    judge(&stage.output, &outcome)
+    Ok(None)
 }
 
 fn judge(expected: &Output, outcome: &Outcome) -> Result<Option<String>> {
     let log = &expected.log;
     let Outcome { status, ids, .. } = outcome;
-    if let Some(wanted) = expected.status.filter(|wanted| wanted != status) {
-        return Ok(Some(format!("status {status}, not {wanted}; matched {ids:?}")));
+    if !expected.status.is_empty() && !expected.status.contains(status) {
+        return Ok(Some(format!("status {status}, not {:?}; matched {ids:?}", expected.status)));
+    }
+    if expected.isolated && ids.iter().any(|id| !log.expect_ids.contains(id)) {
+        return Ok(Some(format!("more than {:?} matched: {ids:?}", log.expect_ids)));
+    }
+    if let Some(text) = expected.log_contains.as_ref().filter(|text| !outcome.log.contains(*text)) {
+        return Ok(Some(format!("the log has no `{text}`")));
+    }
+    if let Some(text) = expected.no_log_contains.as_ref().filter(|text| outcome.log.contains(*text)) {
+        return Ok(Some(format!("the log has `{text}`")));
+    }
+    if let Some(text) = &expected.response_contains
+        && !String::from_utf8_lossy(&outcome.body).contains(text)
+    {
+        return Ok(Some(format!("the response has no `{text}`")));
     }
     if let Some(missing) = log.expect_ids.iter().find(|id| !ids.contains(id)) {
         let refused = if ids.is_empty() { outcome.log.as_str() } else { "" };
@@ -274,17 +304,17 @@ fn judge(expected: &Output, outcome: &Outcome) -> Result<Option<String>> {
 
 fn transact(
     request: &Request,
-    port: u16,
+    input: &case::Input,
     rules: &RuleSet,
     scratch: &mut Scratch,
     collections: &mut MemoryCollections,
-) -> Outcome {
+) -> Result<Outcome> {
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let connection = Connection {
         client: local,
         client_port: 4711,
         server: local,
-        server_port: port,
+        server_port: input.port.unwrap_or(80),
         unique_id: "Zx5cPb8-test-0001",
     };
     let mut host = Host { now_s: 1_750_000_000, elapsed_ms: 1, collections, lookups: &NoLookups };
@@ -294,13 +324,17 @@ fn transact(
         transaction.request_header(name, value);
     }
     let mut status = 0;
+    let mut body = Vec::new();
     let mut ended = transaction.request_headers(&mut host);
     if ended.is_none() {
         transaction.request_body(&request.body);
         ended = transaction.finish_request(&mut host);
     }
     if ended.is_none() {
-        let response = backend::answer(request);
+        let response = match &input.response {
+            Some(answer) => backend::told(answer)?,
+            None => backend::answer(request),
+        };
         status = response.status;
         transaction.response_line(response.status, b"HTTP/1.1");
         for (name, value) in &response.headers {
@@ -311,10 +345,11 @@ fn transact(
             transaction.response_body(&response.body);
             ended = transaction.finish_response(&mut host);
         }
+        body = response.body;
     }
     transaction.logging(&mut host);
     let ids = transaction.matches().filter(|found| found.logged).map(|found| found.rule_id).collect();
-    Outcome { status: ended.map_or(status, |ended| ended.status), ids, log: log(&transaction) }
+    Ok(Outcome { status: ended.map_or(status, |ended| ended.status), ids, log: log(&transaction), body })
 }
 
 /// The lines that ModSecurity would log.

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use base64::Engine as _;
 
-use super::case::Input;
+use super::case::{Input, Text};
 
 /// A request as a server hands it to the rules.
 #[derive(Debug, Default, Clone)]
@@ -24,24 +24,30 @@ impl Request {
     }
 }
 
-/// The bytes that go-ftw sends.
-pub(super) fn bytes(input: &Input) -> Result<Vec<u8>> {
+/// The bytes that go-ftw sends, with one of several targets when there are several.
+pub(super) fn bytes(input: &Input, target: Option<&Text>) -> Result<Vec<u8>> {
     if let Some(encoded) = &input.encoded_request {
         let clean: String = encoded.0.split_whitespace().collect();
         return Ok(base64::engine::general_purpose::STANDARD.decode(clean)?);
     }
-    let text = |text: &Option<super::case::Text>, default: &str| {
-        text.as_ref().map_or_else(|| default.to_owned(), |text| text.0.clone())
-    };
+    let text =
+        |text: &Option<Text>, default: &str| text.as_ref().map_or_else(|| default.to_owned(), |text| text.0.clone());
     let method = text(&input.method, "GET");
     let version = text(&input.version, "HTTP/1.1");
-    let mut headers = input.headers.0.clone();
+    let mut headers = [input.headers.0.as_slice(), input.ordered_headers.0.as_slice()].concat();
     let has = |headers: &[(String, String)], name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     let value = |headers: &[(String, String)], name: &str| {
         headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or_else(String::new, |(_, value)| value.clone())
     };
-    let complete = input.autocomplete_headers.unwrap_or(true);
+    let complete = input.autocomplete_headers.unwrap_or(input.stop_magic != Some(true));
     let mut data = text(&input.data, "");
+    let encoded = match &input.encoded_data {
+        Some(encoded) => {
+            let clean: String = encoded.0.split_whitespace().collect();
+            Some(base64::engine::general_purpose::STANDARD.decode(clean)?)
+        }
+        None => None,
+    };
     const FORM: &str = "application/x-www-form-urlencoded";
     if complete && !data.is_empty() {
         if !has(&headers, "Content-Type") {
@@ -62,16 +68,19 @@ pub(super) fn bytes(input: &Input) -> Result<Vec<u8>> {
             || method.contains("PUT")
             || method.contains("PATCH")
             || method.ends_with("DELETE");
-        if (!data.is_empty() || takes_body) && !has(&headers, "Content-Length") {
-            headers.push(("Content-Length".to_owned(), data.len().to_string()));
+        let length = encoded.as_ref().map_or(data.len(), Vec::len);
+        if (length > 0 || takes_body) && !has(&headers, "Content-Length") {
+            headers.push(("Content-Length".to_owned(), length.to_string()));
         }
     }
-    let mut out = format!("{method} {} {version}\r\n", text(&input.uri, "/")).into_bytes();
+    let mut out =
+        format!("{method} {} {version}\r\n", target.map_or_else(|| text(&input.uri, "/"), |target| target.0.clone()))
+            .into_bytes();
     for (name, value) in headers {
         out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(data.as_bytes());
+    out.extend_from_slice(encoded.as_deref().unwrap_or(data.as_bytes()));
     Ok(out)
 }
 
