@@ -323,6 +323,10 @@ impl Parser<'_> {
             }
             let equals = memchr::memchr(b'=', rest).ok_or(INVALID)?;
             let name = rest[..equals].trim_ascii_end().to_ascii_lowercase();
+            // A quote or a semicolon here is the rest of a value that other parsers end elsewhere.
+            if name.is_empty() || name.iter().any(|b| b"\"\\;,= \t".contains(b)) {
+                return Err(INVALID);
+            }
             let (text, tail) = self.parameter(rest[equals + 1..].trim_ascii_start())?;
             rest = tail.trim_ascii_start();
             match name.as_slice() {
@@ -343,6 +347,9 @@ impl Parser<'_> {
                 self.flags.invalid_quoting = true;
             }
             let end = text.iter().position(|b| *b == b';' || b.is_ascii_whitespace()).unwrap_or(text.len());
+            if text[..end].contains(&b'"') {
+                return Err(BodyError("Multipart: Invalid Content-Disposition header (quote)."));
+            }
             return Ok((self.store.keep(&text[..end]), &text[end..]));
         };
         let mut value = Vec::new();

@@ -113,9 +113,17 @@ fn multipart_oddities_are_flagged() {
         let _ = multipart::parse(body.as_bytes(), content_type.as_bytes(), LIMITS, &mut store);
         assert_eq!(store.first(flag), b"1", "{content_type} {body}");
     }
-    for broken in
-        ["", "--X\r\n", "--X--\r\n", &ok[..ok.len() - 7], &ok.replace("--X--", "--Xy"), &ok.replace(": form", " form")]
-    {
+    let (name, value) = (ok.replace("\"a\"", "\"a\";b\"; c=\"d\""), ok.replace("\"a\"", "\"a\"; c=d\"e\""));
+    for broken in [
+        name.as_str(),
+        &value,
+        "",
+        "--X\r\n",
+        "--X--\r\n",
+        &ok[..ok.len() - 7],
+        &ok.replace("--X--", "--Xy"),
+        &ok.replace(": form", " form"),
+    ] {
         let mut store = store();
         let done = multipart::parse(broken.as_bytes(), b"multipart/form-data; boundary=X", LIMITS, &mut store);
         assert!(done.is_err(), "{broken:?}");

@@ -1,5 +1,6 @@
 /* Enters: a configuration, a file of requests; then lines of `CASE COUNT` on standard input. Leaves: for each line the
- * nanoseconds of every request through libmodsecurity 3, by its C API. The same protocol as the Rust program beside it. */
+ * nanoseconds of every request through libmodsecurity 3, by its C API. The same protocol as the Rust program beside it.
+ * With `ids` as a third argument: one line for each request, with the ids of the rules that it logged. */
 
 #include <modsecurity/modsecurity.h>
 #include <modsecurity/rules_set.h>
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#define REQUESTS_MAX 64
+#define REQUESTS_MAX 32768
 #define HEADERS_MAX 64
 
 struct request {
@@ -109,8 +110,15 @@ static void quiet(void *data, const void *message) {
     (void)message;
 }
 
+static void print_id(void *data, const void *message) {
+    (void)data;
+    const char *id = strstr(message, "[id \"");
+    if (id != NULL) printf("%lu ", strtoul(id + 5, NULL, 10));
+}
+
 int main(int argc, char **argv) {
-    if (argc != 3) fail("CONFIG REQUESTS");
+    int ids = argc == 4 && strcmp(argv[3], "ids") == 0;
+    if (argc != 3 && !ids) fail("CONFIG REQUESTS [ids]");
     read_requests(argv[2]);
     double begin = now_ns();
     ModSecurity *modsec = msc_init();
@@ -120,6 +128,14 @@ int main(int argc, char **argv) {
     if (msc_rules_add_file(rules, argv[1], &error) < 0) fail(error);
     printf("%f 0\n", (now_ns() - begin) / 1e9);
     fflush(stdout);
+    if (ids) {
+        msc_set_log_cb(modsec, print_id);
+        for (size_t i = 0; i < request_count; i++) {
+            inspect(modsec, rules, &requests[i]);
+            printf("\n");
+        }
+        return 0;
+    }
     size_t which, count;
     while (scanf("%zu %zu", &which, &count) == 2) {
         if (which >= request_count) fail("no such case");

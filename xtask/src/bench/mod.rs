@@ -2,7 +2,7 @@
 //! over time. Benches measure peers in the same run, interleaved: ratios count, since machines are shared and noisy.
 //! It must never print a number that was not measured in this run.
 
-mod inspect;
+pub(crate) mod inspect;
 mod model;
 mod proxy;
 mod report;

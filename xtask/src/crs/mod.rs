@@ -4,6 +4,7 @@
 
 mod backend;
 mod case;
+mod differential;
 mod wire;
 
 use std::{
@@ -31,6 +32,10 @@ pub struct Args {
     /// One JSON object instead of a summary.
     #[arg(long)]
     pub json: bool,
+    /// Give the cases' requests, and changed copies of them, to Debian's libmodsecurity 3 as well, and compare which rules
+    /// match.
+    #[arg(long, conflicts_with = "case")]
+    pub differential: bool,
     /// Only cases whose id begins so, with what the log said of each.
     #[arg(long, value_name = "PREFIX")]
     pub case: Option<String>,
@@ -90,6 +95,9 @@ struct Report {
 /// When the checkout cannot be read, the rules do not load, or a case fails.
 pub fn run(args: &Args) -> Result<()> {
     let crs = find(args.crs.as_deref())?;
+    if args.differential {
+        return differential::run(&crs, args.json);
+    }
     let rules = load(&crs, TEST_SETUP, TEST_LEVELS)?;
     let cases = case::read(&crs.join("tests/regression/tests"))?;
     let exceptions: Exceptions = toml::from_str(include_str!("exceptions.toml")).context("exceptions.toml")?;

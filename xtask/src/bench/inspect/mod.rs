@@ -74,7 +74,7 @@ pub(super) fn run() -> Result<Report> {
 }
 
 /// Who reads which body: what all three engines know of ModSecurity's recommended rules.
-const BODY_RULES: &str = r#"
+pub(crate) const BODY_RULES: &str = r#"
 SecRule REQUEST_HEADERS:Content-Type "@rx ^(?i)(?:application/(?:soap\+)?|text/)xml" "id:200000,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=XML"
 SecRule REQUEST_HEADERS:Content-Type "@rx ^(?i)application/json" "id:200001,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
 SecRule REQBODY_ERROR "!@eq 0" "id:200002,phase:2,t:none,log,deny,status:400,msg:'Failed to parse request body.'"
@@ -102,7 +102,11 @@ fn build_programs(folder: &Path) -> Result<PathBuf> {
     Ok(target.join("release/qantra-inspect-peers"))
 }
 
-fn build_libmodsecurity(folder: &Path) -> Result<PathBuf> {
+/// Builds the program that runs libmodsecurity 3.
+///
+/// # Errors
+/// When Debian's package is not installed, or there is no compiler.
+pub(crate) fn build_libmodsecurity(folder: &Path) -> Result<PathBuf> {
     if !Path::new("/usr/include/modsecurity/modsecurity.h").is_file() {
         bail!("libmodsecurity 3 is not installed: run `apt-get install libmodsecurity-dev`");
     }
