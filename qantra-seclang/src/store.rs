@@ -2,6 +2,8 @@
 //! every chain and scanned at most once. Nothing is freed between requests, so that a warm store allocates nothing. It
 //! must never grow beyond what the body limits allow times the chains that rules use.
 
+use std::{fmt::Display, io::Write as _};
+
 use crate::{
     bytes::ByteSet,
     chain::{ChainId, Chains},
@@ -77,6 +79,8 @@ pub(crate) struct Store {
     bundles_stale: bool,
     chains: usize,
     spare: Vec<u8>,
+    /// What the reader of JSON needs while it reads.
+    pub(crate) json: crate::body::json::Memory,
 }
 
 impl Store {
@@ -120,6 +124,30 @@ impl Store {
         self.since(start)
     }
 
+    /// Writes a number or an address into the arena.
+    pub(crate) fn keep_shown(&mut self, value: impl Display) -> Span {
+        let start = self.arena.len();
+        let _ = write!(self.arena, "{value}");
+        self.since(start)
+    }
+
+    /// Copies a piece with small letters.
+    pub(crate) fn keep_lower(&mut self, span: Span) -> Span {
+        let start = self.arena.len();
+        self.arena.extend_from_within(span.start as usize..span.end as usize);
+        self.arena[start..].make_ascii_lowercase();
+        self.since(start)
+    }
+
+    /// Copies several pieces, one behind the other.
+    pub(crate) fn keep_joined(&mut self, parts: &[&[u8]]) -> Span {
+        let start = self.arena.len();
+        for part in parts {
+            self.arena.extend_from_slice(part);
+        }
+        self.since(start)
+    }
+
     /// The piece from a place to the end of the arena.
     pub(crate) fn since(&self, start: usize) -> Span {
         let at = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
@@ -143,6 +171,13 @@ impl Store {
     pub(crate) fn set_single(&mut self, variable: Variable, value: &[u8]) {
         self.forget(variable);
         self.add_single(variable, value);
+    }
+
+    /// Replaces all values of a variable by a number or an address.
+    pub(crate) fn set_shown(&mut self, variable: Variable, value: impl Display) {
+        self.forget(variable);
+        let span = self.keep_shown(value);
+        self.add_span(variable, Span::EMPTY, span);
     }
 
     /// Drops the values of a variable.

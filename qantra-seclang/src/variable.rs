@@ -196,6 +196,15 @@ impl Variable {
         )
     }
 
+    /// Computed when asked for, and one value.
+    pub(crate) const fn is_single(self) -> bool {
+        let many = matches!(
+            self,
+            Self::Tx | Self::Env | Self::MatchedVar | Self::MatchedVarName | Self::MatchedVars | Self::MatchedVarsNames
+        );
+        matches!(self.kind(), Kind::Dynamic) && !many && !self.is_persistent()
+    }
+
     /// The persistent collections.
     pub(crate) const fn is_persistent(self) -> bool {
         matches!(self, Self::Ip | Self::Global | Self::Session | Self::User | Self::Resource)

@@ -3,7 +3,7 @@
 use super::BodyError;
 use crate::{
     store::{Span, Store},
-    transform::{Transform, hex_pair},
+    transform::{hex_pair, url_decode},
     variable::Variable,
 };
 
@@ -43,21 +43,6 @@ fn decoded(text: &[u8], broken: &mut bool, store: &mut Store) -> Span {
     }
     *broken |= memchr::memchr_iter(b'%', text).any(|at| hex_pair(text, at + 1).is_none());
     let start = store.arena.len();
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        at += 1;
-        match byte {
-            b'+' => store.arena.push(b' '),
-            b'%' => match hex_pair(text, at) {
-                Some(byte) => {
-                    store.arena.push(byte);
-                    at += 2;
-                }
-                None => store.arena.push(b'%'),
-            },
-            other => store.arena.push(*other),
-        }
-    }
-    debug_assert!(Transform::parse("urlDecode").is_some());
+    url_decode(text, &mut store.arena);
     store.since(start)
 }

@@ -1,6 +1,8 @@
 //! Enters: a JSON document. Leaves: its leaves as arguments, named by their path (`json.a.b`, `json.list.array_0`). It must
 //! never recurse: depth is a number with a limit, so that nesting costs no stack.
 
+use std::io::Write as _;
+
 use super::{BodyError, form::add_argument};
 use crate::{store::Store, variable::Variable};
 
@@ -8,11 +10,20 @@ const GROUPS: (Variable, Variable) = (Variable::ArgsPost, Variable::ArgsPostName
 const MALFORMED: BodyError = BodyError("JSON parsing error: the document is malformed");
 
 /// An open object or array.
+#[derive(Debug)]
 struct Level {
     array: bool,
     count: u32,
     /// How long the path is without what this level adds.
     path: usize,
+}
+
+/// Memory that is used again.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    path: Vec<u8>,
+    levels: Vec<Level>,
+    spare: Vec<u8>,
 }
 
 struct Parser<'a> {
@@ -26,15 +37,26 @@ struct Parser<'a> {
 /// Reads a document of at most `depth` levels and `limit` leaves.
 pub(crate) fn parse(text: &[u8], depth: usize, limit: usize, store: &mut Store) -> Result<(), BodyError> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut parser = Parser { text, at: 0, path: b"json".to_vec(), levels: Vec::new(), spare: Vec::new() };
-    parser.value(depth, limit, store)?;
-    while !parser.levels.is_empty() {
-        parser.member(depth, limit, store)?;
-    }
-    if parser.peek().is_some() { Err(MALFORMED) } else { Ok(()) }
+    let Memory { mut path, mut levels, spare } = std::mem::take(&mut store.json);
+    path.clear();
+    path.extend_from_slice(b"json");
+    levels.clear();
+    let mut parser = Parser { text, at: 0, path, levels, spare };
+    let done = parser.document(depth, limit, store);
+    let Parser { path, levels, spare, .. } = parser;
+    store.json = Memory { path, levels, spare };
+    done
 }
 
 impl Parser<'_> {
+    fn document(&mut self, depth: usize, limit: usize, store: &mut Store) -> Result<(), BodyError> {
+        self.value(depth, limit, store)?;
+        while !self.levels.is_empty() {
+            self.member(depth, limit, store)?;
+        }
+        if self.peek().is_some() { Err(MALFORMED) } else { Ok(()) }
+    }
+
     /// The next byte that is no white space.
     fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.at) {
@@ -69,7 +91,7 @@ impl Parser<'_> {
         }
         if array {
             self.path.extend_from_slice(b".array_");
-            self.path.extend_from_slice(count.to_string().as_bytes());
+            let _ = write!(self.path, "{count}");
         } else {
             self.take(b'"')?;
             self.string()?;

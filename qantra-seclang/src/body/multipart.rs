@@ -322,19 +322,25 @@ impl Parser<'_> {
                 break;
             }
             let equals = memchr::memchr(b'=', rest).ok_or(INVALID)?;
-            let name = rest[..equals].trim_ascii_end().to_ascii_lowercase();
+            let name = rest[..equals].trim_ascii_end();
             // A quote or a semicolon here is the rest of a value that other parsers end elsewhere.
             if name.is_empty() || name.iter().any(|b| b"\"\\;,= \t".contains(b)) {
                 return Err(INVALID);
             }
             let (text, tail) = self.parameter(rest[equals + 1..].trim_ascii_start())?;
             rest = tail.trim_ascii_start();
-            match name.as_slice() {
-                b"name" if found.name.is_none() => found.name = Some(text),
-                b"filename" if found.file_name.is_none() => found.file_name = Some(text),
-                b"name" | b"filename" => return Err(BodyError("Multipart: Duplicate Content-Disposition parameter.")),
-                b"filename*" => found.file_name = found.file_name.or(Some(text)),
-                _ => {}
+            let place = if name.eq_ignore_ascii_case(b"name") {
+                &mut found.name
+            } else if name.eq_ignore_ascii_case(b"filename") {
+                &mut found.file_name
+            } else {
+                if name.eq_ignore_ascii_case(b"filename*") {
+                    found.file_name = found.file_name.or(Some(text));
+                }
+                continue;
+            };
+            if place.replace(text).is_some() {
+                return Err(BodyError("Multipart: Duplicate Content-Disposition parameter."));
             }
         }
         if rest.is_empty() { Ok(found) } else { Err(INVALID) }
@@ -352,17 +358,17 @@ impl Parser<'_> {
             }
             return Ok((self.store.keep(&text[..end]), &text[end..]));
         };
-        let mut value = Vec::new();
+        let start = self.store.arena.len();
         let mut at = 0;
         while let Some(byte) = inside.get(at) {
             at += 1;
             match byte {
-                b'"' => return Ok((self.store.keep(&value), &inside[at..])),
+                b'"' => return Ok((self.store.since(start), &inside[at..])),
                 b'\\' if inside.get(at) == Some(&b'"') => {
-                    value.push(b'"');
+                    self.store.arena.push(b'"');
                     at += 1;
                 }
-                other => value.push(*other),
+                other => self.store.arena.push(*other),
             }
         }
         Err(BodyError("Multipart: Invalid Content-Disposition header (quote)."))

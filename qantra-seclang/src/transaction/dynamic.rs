@@ -1,5 +1,7 @@
 //! Enters: a variable that is computed when it is asked for. Leaves: its names and values. Time is the host's.
 
+use std::io::Write as _;
+
 use super::{
     Host, Transaction,
     scratch::{Matched, TxValue},
@@ -37,9 +39,11 @@ impl Transaction<'_, '_> {
             }
             _ if variable.is_persistent() => self.persistent(variable, select, host, out),
             _ => {
-                let mut text = Vec::new();
+                let mut text = std::mem::take(&mut self.s.spare_single);
+                text.clear();
                 self.single(variable, host, &mut text);
                 let span = self.s.store.keep(&text);
+                self.s.spare_single = text;
                 out.push((Span::EMPTY, span));
             }
         }
@@ -94,11 +98,13 @@ impl Transaction<'_, '_> {
         });
     }
 
-    fn single(&self, variable: Variable, host: &Host<'_>, text: &mut Vec<u8>) {
+    pub(super) fn single(&self, variable: Variable, host: &Host<'_>, text: &mut Vec<u8>) {
         let second_of_day = host.now_s % 86_400;
         let days = host.now_s / 86_400;
         let (year, month, day) = civil(days);
-        let mut write = |number: u64| text.extend_from_slice(number.to_string().as_bytes());
+        let mut write = |number: u64| {
+            let _ = write!(text, "{number}");
+        };
         match variable {
             Variable::HighestSeverity => write(u64::from(self.s.highest_severity)),
             Variable::Duration => write(host.elapsed_ms.saturating_mul(1000)),
@@ -114,7 +120,7 @@ impl Transaction<'_, '_> {
             Variable::TimeWday => write((days + 4) % 7),
             Variable::Time => {
                 let (hour, minute) = (second_of_day / 3600, second_of_day / 60 % 60);
-                text.extend_from_slice(format!("{hour:02}:{minute:02}:{:02}", second_of_day % 60).as_bytes());
+                let _ = write!(text, "{hour:02}:{minute:02}:{:02}", second_of_day % 60);
             }
             Variable::ModsecBuild => text.extend_from_slice(b"030000100"),
             Variable::SessionId | Variable::UserId => {

@@ -79,7 +79,10 @@ impl Transaction<'_, '_> {
             && let Some(place) = self.s.tx.get_mut(usize::from(slot))
         {
             *place = TxValue::Number(1);
-        } else if let Some(at) = self.more_tx(PCRE_LIMIT) {
+            return;
+        }
+        let name = self.s.store.keep(PCRE_LIMIT);
+        if let Some(at) = self.more_tx(name) {
             self.s.more_tx[at].1 = TxValue::Number(1);
         }
     }
@@ -103,13 +106,13 @@ impl Transaction<'_, '_> {
             }
             Name::Text(name) => {
                 let name = self.expand(name, host);
-                let lower = self.s.store.get(name).to_ascii_lowercase();
-                if let Some(slot) = self.rules.names.find(&lower) {
+                let name = self.s.store.keep_lower(name);
+                if let Some(slot) = self.rules.names.find(self.s.store.get(name)) {
                     let old = self.s.tx.get(usize::from(slot)).copied().unwrap_or_default();
                     self.s.tx[usize::from(slot)] = self.new_value(&assign.value, old, host);
                     return;
                 }
-                let Some(at) = self.more_tx(&lower) else { return };
+                let Some(at) = self.more_tx(name) else { return };
                 let new = self.new_value(&assign.value, self.s.more_tx[at].1, host);
                 self.s.more_tx[at].1 = new;
             }
@@ -117,7 +120,8 @@ impl Transaction<'_, '_> {
     }
 
     /// The place of a variable whose name was made at run time.
-    fn more_tx(&mut self, name: &[u8]) -> Option<usize> {
+    fn more_tx(&mut self, key: Span) -> Option<usize> {
+        let name = self.s.store.get(key);
         let mut hash = FixedState::default().hash_one(name);
         loop {
             match self.s.more_tx_at.get(&hash).map(|at| *at as usize) {
@@ -130,7 +134,6 @@ impl Transaction<'_, '_> {
         if self.s.more_tx.len() >= MORE_TX_MAX {
             return None;
         }
-        let key = self.s.store.keep(name);
         self.s.more_tx_at.insert(hash, u32::try_from(self.s.more_tx.len()).ok()?);
         self.s.more_tx.push((key, TxValue::Unset));
         Some(self.s.more_tx.len() - 1)
@@ -189,7 +192,7 @@ impl Transaction<'_, '_> {
                 host.collections.remove(of, store.get(name));
                 return;
             }
-            Value::Number(number) => self.s.store.keep(number.to_string().as_bytes()),
+            Value::Number(number) => self.s.store.keep_shown(*number),
             Value::Text(template) => self.expand(template, host),
             Value::Add(template, sign) => {
                 let by = self.number_of(template, host).saturating_mul(*sign);
@@ -199,7 +202,7 @@ impl Transaction<'_, '_> {
                 host.collections.get(of, self.s.store.get(name), host.now_s, &mut old);
                 let sum = number(&old).saturating_add(by);
                 self.s.spare = old;
-                self.s.store.keep(sum.to_string().as_bytes())
+                self.s.store.keep_shown(sum)
             }
         };
         let store = &self.s.store;

@@ -124,7 +124,7 @@ impl Transaction<'_, '_> {
             let run = Run { first, rule, target, argument };
             if target.count {
                 let count = self.count(&run, host);
-                let text = self.s.store.keep(count.to_string().as_bytes());
+                let text = self.s.store.keep_shown(count);
                 let key = self.target_key(target);
                 self.test(&run, target.variable, key, text, host);
                 continue;

@@ -1,5 +1,7 @@
 //! Enters: templates. Leaves: their text, in the arena.
 
+use std::io::Write as _;
+
 use super::{Host, Transaction, scratch::TxValue};
 use crate::{
     rule::Select,
@@ -31,7 +33,9 @@ impl Transaction<'_, '_> {
                     let value = self.s.tx.get(usize::from(*slot)).copied().unwrap_or_default();
                     match value {
                         TxValue::Unset => {}
-                        TxValue::Number(number) => text.extend_from_slice(number.to_string().as_bytes()),
+                        TxValue::Number(number) => {
+                            let _ = write!(text, "{number}");
+                        }
                         TxValue::Text(span) => text.extend_from_slice(self.s.store.get(span)),
                     }
                 }
@@ -52,6 +56,7 @@ impl Transaction<'_, '_> {
             Variable::MatchedVar => text.extend_from_slice(self.s.store.get(self.s.last.value)),
             Variable::MatchedVarName => self.write_name(text),
             _ => match variable.kind() {
+                Kind::Dynamic if variable.is_single() => self.single(variable, host, text),
                 Kind::Dynamic => {
                     let select = key.map_or(Select::All, |key| Select::Key(key.into()));
                     let mut values = Vec::new();
@@ -91,7 +96,7 @@ impl Transaction<'_, '_> {
     pub(super) fn tx_span(&mut self, value: TxValue) -> Span {
         match value {
             TxValue::Unset => Span::EMPTY,
-            TxValue::Number(number) => self.s.store.keep(number.to_string().as_bytes()),
+            TxValue::Number(number) => self.s.store.keep_shown(number),
             TxValue::Text(span) => span,
         }
     }

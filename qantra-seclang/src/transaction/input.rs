@@ -18,13 +18,12 @@ const HEAD_BYTES_MAX: usize = 128 * 1024;
 
 impl Transaction<'_, '_> {
     pub(super) fn connection(&mut self, connection: &Connection<'_>) {
-        let client = connection.client.to_string();
         let store = &mut self.s.store;
-        store.set_single(Variable::RemoteAddr, client.as_bytes());
-        store.set_single(Variable::RemoteHost, client.as_bytes());
-        store.set_single(Variable::RemotePort, connection.client_port.to_string().as_bytes());
-        store.set_single(Variable::ServerAddr, connection.server.to_string().as_bytes());
-        store.set_single(Variable::ServerPort, connection.server_port.to_string().as_bytes());
+        store.set_shown(Variable::RemoteAddr, connection.client);
+        store.set_shown(Variable::RemoteHost, connection.client);
+        store.set_shown(Variable::RemotePort, connection.client_port);
+        store.set_shown(Variable::ServerAddr, connection.server);
+        store.set_shown(Variable::ServerPort, connection.server_port);
         store.set_single(Variable::UniqueId, connection.unique_id.as_bytes());
         for variable in [
             Variable::ReqbodyError,
@@ -66,8 +65,9 @@ impl Transaction<'_, '_> {
     pub fn request_line(&mut self, method: &[u8], target: &[u8], protocol: &[u8]) {
         let target = if self.head_takes(target.len()) { target } else { &target[..target.len().min(HEAD_BYTES_MAX)] };
         let store = &mut self.s.store;
-        let line = [method, b" ", target, b" ", protocol].concat();
-        store.set_single(Variable::RequestLine, &line);
+        let line = store.keep_joined(&[method, b" ", target, b" ", protocol]);
+        store.forget(Variable::RequestLine);
+        store.add_span(Variable::RequestLine, Span::EMPTY, line);
         store.set_single(Variable::RequestMethod, method);
         store.set_single(Variable::RequestProtocol, protocol);
         store.set_single(Variable::RequestUriRaw, target);
@@ -199,11 +199,12 @@ impl Transaction<'_, '_> {
     /// The status line of the response.
     pub fn response_line(&mut self, status: u16, protocol: &[u8]) {
         let store = &mut self.s.store;
-        let status = status.to_string();
-        store.set_single(Variable::ResponseStatus, status.as_bytes());
+        store.set_shown(Variable::ResponseStatus, status);
         store.set_single(Variable::ResponseProtocol, protocol);
-        let line = [protocol, b" ", status.as_bytes()].concat();
-        store.set_single(Variable::StatusLine, &line);
+        let line = store.keep_joined(&[protocol, b" "]);
+        let number = store.keep_shown(status);
+        store.forget(Variable::StatusLine);
+        store.add_span(Variable::StatusLine, Span::EMPTY, Span { end: number.end, ..line });
     }
 
     /// One header of the response.

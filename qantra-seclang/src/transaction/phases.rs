@@ -43,7 +43,7 @@ impl Transaction<'_, '_> {
             size +=
                 store.items(group).iter().map(|item| item.key.len() + store.node(item.node).span.len()).sum::<usize>();
         }
-        store.set_single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
+        store.set_shown(Variable::ArgsCombinedSize, size);
         if store.items(Variable::FilesCombinedSize).is_empty() {
             store.set_single(Variable::FilesCombinedSize, b"0");
         }
@@ -52,8 +52,7 @@ impl Transaction<'_, '_> {
     fn read_body(&mut self) {
         let body = std::mem::take(&mut self.s.request_body);
         let settings = &self.rules.settings;
-        let length = body.len().to_string();
-        self.s.store.set_single(Variable::RequestBodyLength, length.as_bytes());
+        self.s.store.set_shown(Variable::RequestBodyLength, body.len());
         let whole = !body.is_empty() && self.request_body_access;
         if whole
             && (self.processor == Some(Processor::Urlencoded) || (self.force_request_body && self.processor.is_none()))
@@ -125,8 +124,7 @@ impl Transaction<'_, '_> {
             self.s.store.set_single(Variable::ResponseBody, &body);
             self.s.response_body = body;
         }
-        let length = self.s.response_body.len().to_string();
-        self.s.store.set_single(Variable::ResponseContentLength, length.as_bytes());
+        self.s.store.set_shown(Variable::ResponseContentLength, self.s.response_body.len());
         self.run_phase(4, host)
     }
 

@@ -74,6 +74,7 @@ pub struct Scratch {
     pub(super) head_bytes: usize,
     pub(super) heads_cut: (bool, bool),
     pub(super) spare: Vec<u8>,
+    pub(super) spare_single: Vec<u8>,
 }
 
 /// Bodies that needed more memory than this do not keep it.

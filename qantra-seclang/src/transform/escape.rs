@@ -27,45 +27,38 @@ fn control(letter: u8) -> Option<u8> {
 }
 
 pub(super) fn js(input: &[u8], out: &mut Vec<u8>) {
-    let mut at = 0;
-    while let Some(byte) = input.get(at) {
-        at += 1;
-        let Some(next) = input.get(at).copied().filter(|_| *byte == b'\\') else {
-            out.push(*byte);
-            continue;
-        };
-        if let (b'u', Some(high), Some(low)) = (next, hex_pair(input, at + 1), hex_pair(input, at + 3)) {
-            out.push(full_width(high, low));
-            at += 5;
-        } else if let (b'x', Some(decoded)) = (next, hex_pair(input, at + 1)) {
-            out.push(decoded);
-            at += 3;
-        } else if let Some((decoded, used)) = octal(&input[at..]) {
-            out.push(decoded);
-            at += used;
-        } else {
-            out.push(control(next).unwrap_or(next));
-            at += 1;
-        }
-    }
+    unescape(input, out, |letter, at| match letter {
+        b'u' => Some((full_width(hex_pair(input, at)?, hex_pair(input, at + 2)?), 4)),
+        b'x' => Some((hex_pair(input, at)?, 2)),
+        _ => None,
+    });
 }
 
 pub(super) fn ansi_c(input: &[u8], out: &mut Vec<u8>) {
+    unescape(input, out, |letter, at| match letter {
+        b'x' | b'X' => Some((hex_pair(input, at)?, 2)),
+        _ => None,
+    });
+}
+
+/// Backslashes with octal digits or a letter. `hexadecimal` is asked first, with the letter and the place behind it: what
+/// it decodes, and how many digits that took.
+fn unescape(input: &[u8], out: &mut Vec<u8>, hexadecimal: impl Fn(u8, usize) -> Option<(u8, usize)>) {
     let mut at = 0;
     while let Some(byte) = input.get(at) {
         at += 1;
-        let Some(next) = input.get(at).copied().filter(|_| *byte == b'\\') else {
+        let Some(letter) = input.get(at).copied().filter(|_| *byte == b'\\') else {
             out.push(*byte);
             continue;
         };
-        if let (b'x' | b'X', Some(decoded)) = (next, hex_pair(input, at + 1)) {
+        if let Some((decoded, digits)) = hexadecimal(letter, at + 1) {
             out.push(decoded);
-            at += 3;
+            at += 1 + digits;
         } else if let Some((decoded, used)) = octal(&input[at..]) {
             out.push(decoded);
             at += used;
         } else {
-            out.push(control(next).unwrap_or(next));
+            out.push(control(letter).unwrap_or(letter));
             at += 1;
         }
     }

@@ -11,7 +11,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use url::{UnicodeMap, is_well_encoded};
+pub(crate) use url::{UnicodeMap, decode as url_decode, is_well_encoded};
 
 use crate::bytes::ByteSet;
 

@@ -28,48 +28,36 @@ impl UnicodeMap {
     }
 }
 
-pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) {
-    let mut at = 0;
-    while let Some(byte) = input.get(at) {
-        at += 1;
-        match byte {
-            b'%' => match hex_pair(input, at) {
-                Some(decoded) => {
-                    out.push(decoded);
-                    at += 2;
-                }
-                None => out.push(b'%'),
-            },
-            b'+' => out.push(b' '),
-            other => out.push(*other),
-        }
-    }
+/// Appends a text with its escapes decoded, as forms have them.
+pub(crate) fn decode(input: &[u8], out: &mut Vec<u8>) {
+    unescape(input, out, |_| None);
 }
 
 pub(super) fn decode_unicode(input: &[u8], map: Option<&UnicodeMap>, out: &mut Vec<u8>) {
+    unescape(input, out, |at| {
+        input.get(at).filter(|letter| matches!(letter, b'u' | b'U'))?;
+        let (high, low) = (hex_pair(input, at + 1)?, hex_pair(input, at + 3)?);
+        let mapped = map.and_then(|map| map.get(u32::from(high) << 8 | u32::from(low)));
+        Some((mapped.unwrap_or_else(|| full_width(high, low)), 5))
+    });
+}
+
+/// Percent signs with two digits, and `+`. `other` is asked first, with the place behind the sign: what it decodes, and how
+/// many bytes that took.
+fn unescape(input: &[u8], out: &mut Vec<u8>, other: impl Fn(usize) -> Option<(u8, usize)>) {
     let mut at = 0;
     while let Some(byte) = input.get(at) {
         at += 1;
         match byte {
-            b'%' if matches!(input.get(at), Some(b'u' | b'U')) => {
-                match (hex_pair(input, at + 1), hex_pair(input, at + 3)) {
-                    (Some(high), Some(low)) => {
-                        let mapped = map.and_then(|map| map.get(u32::from(high) << 8 | u32::from(low)));
-                        out.push(mapped.unwrap_or_else(|| full_width(high, low)));
-                        at += 5;
-                    }
-                    _ => out.push(b'%'),
-                }
-            }
-            b'%' => match hex_pair(input, at) {
-                Some(decoded) => {
+            b'%' => match other(at).or_else(|| Some((hex_pair(input, at)?, 2))) {
+                Some((decoded, used)) => {
                     out.push(decoded);
-                    at += 2;
+                    at += used;
                 }
                 None => out.push(b'%'),
             },
             b'+' => out.push(b' '),
-            other => out.push(*other),
+            plain => out.push(*plain),
         }
     }
 }
