@@ -13,6 +13,7 @@ use qantra_user::{
     config::{Hook, KernelConfig, Role},
     decide::Direction,
     enforce::{AddressRanges, FeedPlane, KernelPlane},
+    nft::NftPlane,
     xdp::{Entry, Kernel, Verdict},
 };
 
@@ -30,6 +31,8 @@ pub(crate) enum Defence {
     Generic,
     /// Qantra's highest rung, with the sources as decisions: each with an end and counts of its own.
     NativeBans,
+    /// Qantra's last rung, nftables sets, with the sources as decisions.
+    NftablesBans,
     /// An nftables set in the raw table's place, before connection tracking.
     NftRaw,
     /// An nftables set at netdev ingress.
@@ -37,8 +40,16 @@ pub(crate) enum Defence {
 }
 
 impl Defence {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Native, Self::Tcx, Self::Clsact, Self::Generic, Self::NativeBans, Self::NftRaw, Self::NftNetdev];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Native,
+        Self::Tcx,
+        Self::Clsact,
+        Self::Generic,
+        Self::NativeBans,
+        Self::NftablesBans,
+        Self::NftRaw,
+        Self::NftNetdev,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -48,6 +59,7 @@ impl Defence {
             Self::Clsact => "clsact",
             Self::Generic => "generic",
             Self::NativeBans => "native_bans",
+            Self::NftablesBans => "nftables_bans",
             Self::NftRaw => "nft_raw",
             Self::NftNetdev => "nft_netdev",
         }
@@ -63,6 +75,7 @@ pub(crate) struct Active<'a> {
 enum What {
     Nothing,
     Qantra(Option<Box<(Kernel, Pins)>>),
+    QantraNftables(NftPlane),
     Nftables,
 }
 
@@ -77,6 +90,7 @@ impl<'a> Active<'a> {
             Defence::Clsact => qantra(gateway, port, Hook::Clsact, Lists::Feed)?,
             Defence::Generic => qantra(gateway, port, Hook::Generic, Lists::Feed)?,
             Defence::NativeBans => qantra(gateway, port, Hook::Native, Lists::Decisions)?,
+            Defence::NftablesBans => last_rung(gateway, port)?,
         };
         Ok(Self { gateway, what })
     }
@@ -98,6 +112,7 @@ impl<'a> Active<'a> {
                 let drops = kernel.verdicts()?.into_iter().filter(|count| count.verdict != Verdict::Pass);
                 Ok(drops.map(|count| count.packets).sum())
             }
+            What::QantraNftables(plane) => Ok(plane.bans()?.iter().map(|ban| ban.hits.packets).sum()),
             What::Nftables => {
                 let output = self.gateway.run("nft", &["--json", "list", "counters"])?;
                 let listing: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -117,7 +132,7 @@ impl Drop for Active<'_> {
                 let _inside = self.gateway.enter();
                 drop(qantra.take());
             }
-            What::Nftables => {
+            What::QantraNftables(_) | What::Nftables => {
                 let _flushed = self.gateway.run("nft", &["flush", "ruleset"]);
             }
         }
@@ -153,6 +168,19 @@ fn qantra(gateway: &NetNs, port: &str, hook: Hook, lists: Lists) -> Result<What>
         }
     }
     Ok(What::Qantra(Some(Box::new((kernel, pins)))))
+}
+
+fn last_rung(gateway: &NetNs, port: &str) -> Result<What> {
+    let config = KernelConfig { bans_max: 2 * SOURCES as u32, ..KernelConfig::default() };
+    let plane = {
+        let _inside = gateway.enter()?;
+        NftPlane::open(&config)?
+    };
+    for source in Sources::Banned.addresses() {
+        plane.ban(&ban(&source.to_string(), Direction::Source, None))?;
+    }
+    plane.cover(&[(port, Role::Wan)])?;
+    Ok(What::QantraNftables(plane))
 }
 
 /// The addresses as a list: merged, as the kernel half wants it.
