@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod cookie;
 pub mod event;
 pub mod feed;
 pub mod filter;

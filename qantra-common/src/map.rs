@@ -3,7 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Verdict, limit::Limits, packet::Address};
+use crate::{Verdict, cookie::SynCookies, limit::Limits, packet::Address};
 
 /// Exact bans of IPv4 addresses: `[u8; 4]` → [`Ban`].
 pub const BANS_V4: &str = "BANS_V4";
@@ -49,6 +49,12 @@ pub const SOURCE_SLOTS: &str = "SOURCE_SLOTS";
 pub const CPU_STATE: &str = "CPU_STATE";
 /// What is left of budgets: source or prefix → [`Bucket`](crate::limit::Bucket).
 pub const BUCKETS: &str = "BUCKETS";
+/// How many SYNs came in, by [`Interface::counters`]: `u32` → [`SynRate`](crate::cookie::SynRate).
+pub const SYN_RATES: &str = "SYN_RATES";
+/// What became of SYNs, per CPU: `u32` → [`CookieCounts`](crate::cookie::CookieCounts).
+pub const COOKIE_COUNTS: &str = "COOKIE_COUNTS";
+/// The box's own addresses: mapped address → `u32`.
+pub const LOCAL_ADDRESSES: &str = "LOCAL_ADDRESSES";
 /// One [`Tunables`].
 pub const TUNABLES: &str = "TUNABLES";
 /// The ring buffer of [`event`](crate::event)s.
@@ -260,6 +266,8 @@ pub struct Tunables {
     pub hash_seed: u64,
     /// Budgets.
     pub limits: Limits,
+    /// How SYNs are answered.
+    pub syn_cookies: SynCookies,
 }
 
 /// New port bits between two reports of one source in one window.
@@ -284,7 +292,7 @@ const _: () = assert!(size_of::<InterfaceCounters>() == 16 + 16 * Verdict::SLOTS
 const _: () = assert!(size_of::<LanNetworks>() == 8 + 24 * LAN_NETWORKS_MAX);
 const _: () = assert!(size_of::<FeedHits>() == 32);
 const _: () = assert!(size_of::<SourceCounters>() == 112);
-const _: () = assert!(size_of::<Tunables>() == 96);
+const _: () = assert!(size_of::<Tunables>() == 120);
 
 #[cfg(feature = "user")]
 mod pod {

@@ -99,18 +99,23 @@ pub enum Verdict {
     Pass,
     /// It was dropped.
     Drop(DropReason),
+    /// A connection request that was answered with a SYN cookie, and went no further.
+    SynCookie,
 }
 
 impl Verdict {
-    /// How many counters an interface has: room for 31 reasons, so that a new one does not move anything.
+    /// How many counters an interface has: room for 30 reasons, so that a new one does not move anything.
     pub const SLOTS: usize = 32;
 
-    /// Its counter: 0 for pass, else the reason's number.
+    const SYN_COOKIE: usize = Self::SLOTS - 1;
+
+    /// Its counter: 0 for pass, the last for a SYN cookie, else the reason's number.
     #[must_use]
     pub const fn slot(self) -> usize {
         match self {
             Self::Pass => 0,
             Self::Drop(reason) => reason as usize,
+            Self::SynCookie => Self::SYN_COOKIE,
         }
     }
 
@@ -119,6 +124,9 @@ impl Verdict {
     pub const fn from_slot(slot: usize) -> Option<Self> {
         if slot == 0 {
             return Some(Self::Pass);
+        }
+        if slot == Self::SYN_COOKIE {
+            return Some(Self::SynCookie);
         }
         match DropReason::from_u32(slot as u32) {
             Some(reason) => Some(Self::Drop(reason)),
@@ -132,6 +140,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Drop(reason) => reason.as_str(),
+            Self::SynCookie => "syn_cookie",
         }
     }
 }
@@ -142,14 +151,15 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_slot_and_a_name_of_its_own() {
-        let mut names = std::collections::HashSet::from(["pass"]);
+        let mut names = std::collections::HashSet::from(["pass", "syn_cookie"]);
         for reason in DropReason::ALL {
             let verdict = Verdict::Drop(*reason);
-            assert!(verdict.slot() > 0 && verdict.slot() < Verdict::SLOTS);
+            assert!(verdict.slot() > 0 && verdict.slot() < Verdict::SLOTS - 1);
             assert_eq!(Verdict::from_slot(verdict.slot()), Some(verdict));
             assert!(names.insert(reason.as_str()), "{} stands for two reasons", reason.as_str());
         }
         assert_eq!(Verdict::from_slot(0), Some(Verdict::Pass));
-        assert_eq!(Verdict::from_slot(Verdict::SLOTS - 1), None);
+        assert_eq!(Verdict::from_slot(Verdict::SLOTS - 1), Some(Verdict::SynCookie));
+        assert_eq!(Verdict::from_slot(Verdict::SLOTS - 2), None);
     }
 }

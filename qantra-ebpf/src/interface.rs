@@ -15,6 +15,8 @@ pub(crate) struct Interface {
     pub(crate) role: u32,
     /// What is checked.
     pub(crate) flags: u32,
+    /// Its place in tables of interfaces.
+    pub(crate) place: u32,
 }
 
 impl Interface {
@@ -25,7 +27,7 @@ impl Interface {
             let place = INTERFACES.get((ifindex + probe) & (INTERFACE_PLACES - 1))?;
             if place.ifindex == ifindex {
                 let counters = COUNTERS.get_ptr_mut(place.counters)?;
-                return Some(Self { counters, role: place.role, flags: place.flags });
+                return Some(Self { counters, role: place.role, flags: place.flags, place: place.counters });
             }
         }
         None

@@ -11,6 +11,7 @@
 mod atomic;
 mod ban;
 mod clock;
+mod cookie;
 mod feed;
 mod filter;
 mod frame;
@@ -24,7 +25,7 @@ mod source;
 mod words;
 
 use aya_ebpf::{
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    bindings::{TC_ACT_UNSPEC, xdp_action},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -39,7 +40,7 @@ use qantra_common::{
 
 use crate::{
     ban::Weight,
-    frame::{Frame, TcFrame, XdpFrame},
+    frame::{Action, Frame, TcFrame, XdpFrame},
     interface::Interface,
     map::TUNABLES,
 };
@@ -53,7 +54,8 @@ pub(crate) struct Outcome {
 }
 
 /// The order of checks: form, banned or listed source, banned or listed destination (from the LAN), impossible source,
-/// impossible flags, budgets. What passes or goes over a budget is counted for its source.
+/// impossible flags, budgets, and at last whether a connection request is answered here. What passes or goes over a budget
+/// is counted for its source.
 #[inline(always)]
 fn judge<F: Frame + Load>(frame: &F, interface: &Interface, tunables: &Tunables) -> Outcome {
     let packet = match parse(frame) {
@@ -91,6 +93,9 @@ fn judge<F: Frame + Load>(frame: &F, interface: &Interface, tunables: &Tunables)
     let over_budget = source::count(packet, frame, interface, tunables);
     match packet.tcp_anomaly().or(over_budget).or_else(|| reflection(packet, frame, interface, tunables)) {
         Some(reason) => drop(reason, 0),
+        None if cookie::answers(packet, frame, interface, tunables) => {
+            Outcome { verdict: Verdict::SynCookie, packet: None, decision: 0 }
+        }
         None => Outcome { verdict: Verdict::Pass, packet: Some(packet), decision: 0 },
     }
 }
@@ -110,40 +115,44 @@ fn reflection<F: Frame>(packet: &Packet, frame: &F, interface: &Interface, tunab
     limit::is_reflection_over(&key, frame.packets() as u32, &tunables.limits).then_some(DropReason::UdpReflection)
 }
 
-/// Judges, then counts and reports the verdict; says whether the frame is dropped.
+/// Judges, then counts and reports the verdict; returns what the hook is to do.
 #[inline(always)]
-fn drops<F: Frame + Load>(frame: &F, tunables: &Tunables) -> bool {
-    let Some(interface) = Interface::of(frame.ifindex()) else { return false };
+fn run<F: Frame + Load>(frame: &F, tunables: &Tunables) -> i32 {
+    let Some(interface) = Interface::of(frame.ifindex()) else { return frame.code(Action::Pass) };
     let outcome = judge(frame, &interface, tunables);
     let before = interface.count(outcome.verdict, frame.packets(), frame.wire_bytes());
-    let Verdict::Drop(reason) = outcome.verdict else { return false };
+    let reason = match outcome.verdict {
+        Verdict::Pass => return frame.code(Action::Pass),
+        Verdict::SynCookie => return frame.code(Action::SendBack),
+        Verdict::Drop(reason) => reason,
+    };
     if tunables.drop_sample_is_on != 0 && before as u32 & tunables.drop_sample_mask == 0 {
         report::dropped(reason, outcome.decision, outcome.packet, frame, &interface);
     }
     #[cfg(feature = "bpf-log")]
     aya_log_ebpf::info!(frame.context(), "drop {} on ifindex {}", reason.as_str(), frame.ifindex());
-    true
+    frame.code(Action::Drop)
 }
 
 /// Native XDP, for frames in one buffer.
 #[xdp]
 fn qantra_xdp(context: XdpContext) -> u32 {
     let Some(tunables) = TUNABLES.get(0) else { return xdp_action::XDP_PASS };
-    if drops(&XdpFrame::whole(context, tunables), tunables) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    run(&XdpFrame::whole(context, tunables), tunables).cast_unsigned()
 }
 
 /// Native XDP for drivers that hand over frames in several buffers (jumbo frames, receive offloads); kernel 5.18.
 #[xdp(frags)]
 fn qantra_xdp_frags(context: XdpContext) -> u32 {
     let Some(tunables) = TUNABLES.get(0) else { return xdp_action::XDP_PASS };
-    if drops(&XdpFrame::in_buffers(context, tunables), tunables) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    run(&XdpFrame::in_buffers(context, tunables), tunables).cast_unsigned()
 }
 
 /// TCX ingress; other programs of the hook still see what passes.
 #[classifier]
 fn qantra_tc(context: TcContext) -> i32 {
     let Some(tunables) = TUNABLES.get(0) else { return TC_ACT_UNSPEC };
-    if drops(&TcFrame::new(context, tunables), tunables) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+    run(&TcFrame::new(context, tunables), tunables)
 }
 
 #[cfg(not(test))]

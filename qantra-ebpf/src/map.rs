@@ -8,6 +8,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use qantra_common::{
+    cookie::{CookieCounts, LOCAL_ADDRESSES_MAX, SynRate},
     feed::{BLOCKS, Block, Cell, FILTER_WORDS, FeedState},
     filter,
     limit::Bucket,
@@ -18,6 +19,8 @@ use qantra_common::{
     packet::{Address, Packet},
     source::{CPU_SLOTS, CpuState, SKETCH_ROWS, SketchRow, SourceSlot},
 };
+
+use crate::cookie::Scratch;
 
 // Without preallocation an empty table costs nothing, and a removed ban's memory is not handed to another ban while a
 // program on another CPU may still count in it.
@@ -83,6 +86,16 @@ pub(crate) static SKETCH: PerCpuArray<SketchRow> = PerCpuArray::with_max_entries
 pub(crate) static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static BUCKETS: LruHashMap<Address, Bucket> = LruHashMap::with_max_entries(BUCKETS_MAX, 0);
+
+#[map]
+pub(crate) static SYN_RATES: Array<SynRate> = Array::with_max_entries(INTERFACES_MAX, 0);
+#[map]
+pub(crate) static COOKIE_COUNTS: PerCpuArray<CookieCounts> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static COOKIE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static LOCAL_ADDRESSES: HashMap<Address, u32> =
+    HashMap::with_max_entries(LOCAL_ADDRESSES_MAX, BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static TUNABLES: Array<Tunables> = Array::with_max_entries(1, 0);

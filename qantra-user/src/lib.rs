@@ -3,7 +3,7 @@
 //! What follows one packet or one request, stage by stage:
 //!
 //! ```text
-//! packet ──► qantra-ebpf ── Verdict: pass | drop(reason) ──► network stack
+//! packet ──► qantra-ebpf ── Verdict: pass | drop(reason) | SYN cookie ──► network stack
 //!              │ counters, events      ▲ bans
 //!              ▼                       └───────────────────────────────────────┐
 //!            collect ─► flow ──┐                                               │

@@ -339,13 +339,13 @@ fn test_runs(_stand: &mut Stand, kernel: &mut Kernel) -> Done {
     for entry in [Entry::Xdp, Entry::XdpFrags, Entry::Tc] {
         for (frames, wanted) in [(&innocent, false), (&banned, true)] {
             for frame in frames {
-                let dropped = kernel.try_frame(entry, frame).with_context(|| format!("{entry:?}"))?;
+                let dropped = kernel.drops_frame(entry, frame).with_context(|| format!("{entry:?}"))?;
                 ensure!(dropped == wanted, "{entry:?}: dropped is {dropped}: {frame:02x?}");
             }
         }
         let mut malformed = innocent[0].clone();
         malformed[14] = 0x44;
-        ensure!(kernel.try_frame(entry, &malformed)?, "{entry:?}: an IP header of 16 bytes passed");
+        ensure!(kernel.drops_frame(entry, &malformed)?, "{entry:?}: an IP header of 16 bytes passed");
     }
     done("XDP, XDP with fragments, TC")
 }

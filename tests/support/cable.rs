@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use qantra_user::{
     config::{Hook, KernelConfig, Role},
-    xdp::{Kernel, Verdict},
+    xdp::Kernel,
 };
 
 use crate::{
@@ -92,11 +92,7 @@ impl Cable {
 pub fn verdicts(kernel: &Kernel) -> Result<BTreeMap<&'static str, u64>> {
     let mut counts = BTreeMap::new();
     for count in kernel.verdicts()? {
-        let name = match count.verdict {
-            Verdict::Pass => "pass",
-            Verdict::Drop(reason) => reason.as_str(),
-        };
-        *counts.entry(name).or_default() += count.packets;
+        *counts.entry(count.verdict.as_str()).or_default() += count.packets;
     }
     Ok(counts)
 }

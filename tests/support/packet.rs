@@ -13,6 +13,7 @@ pub struct PacketBuilder {
     extensions: Vec<(u8, Vec<u8>)>,
     fragment: Option<(u16, bool)>,
     transport: Transport,
+    tcp_options: Vec<u8>,
     payload: Vec<u8>,
 }
 
@@ -56,6 +57,7 @@ impl PacketBuilder {
             extensions: Vec::new(),
             fragment: None,
             transport: Transport::Tcp(40_000, 80, 0x02),
+            tcp_options: Vec::new(),
             payload: Vec::new(),
         }
     }
@@ -93,6 +95,14 @@ impl PacketBuilder {
     #[must_use]
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
+        self
+    }
+
+    /// TCP options, padded to four bytes.
+    #[must_use]
+    pub fn tcp_options(mut self, options: &[u8]) -> Self {
+        self.tcp_options = options.to_vec();
+        self.tcp_options.resize(options.len().next_multiple_of(4), 0);
         self
     }
 
@@ -182,7 +192,9 @@ impl PacketBuilder {
             Transport::Tcp(source, destination, flags) => {
                 bytes.extend(source.to_be_bytes());
                 bytes.extend(destination.to_be_bytes());
-                bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0x40, 0, 0, 0, 0, 0]);
+                let offset = (5 + self.tcp_options.len() / 4) << 4;
+                bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, offset as u8, flags, 0x40, 0, 0, 0, 0, 0]);
+                bytes.extend(&self.tcp_options);
                 16
             }
             Transport::Udp(source, destination) => {
@@ -236,6 +248,15 @@ fn extension_bytes(kind: u8, next: u8, content: &[u8]) -> Vec<u8> {
     bytes.resize(bytes.len().max(8).next_multiple_of(unit), 0);
     bytes[1] = if kind == AUTHENTICATION { bytes.len() / 4 - 2 } else { bytes.len() / 8 - 1 } as u8;
     bytes
+}
+
+/// Whether the checksums of an IP packet that carries nothing but TCP are right.
+#[must_use]
+pub fn is_checksum_right(packet: &[u8]) -> bool {
+    let is_v6 = packet[0] >> 4 == 6;
+    let (addresses, tcp) = if is_v6 { (&packet[8..40], &packet[40..]) } else { (&packet[12..20], &packet[20..]) };
+    let pseudo = [addresses, &[0, 6], &(tcp.len() as u16).to_be_bytes()].concat();
+    (is_v6 || checksum(&packet[..20]) == 0) && checksum(&[pseudo, tcp.to_vec()].concat()) == 0
 }
 
 /// RFC 1071.

@@ -53,6 +53,22 @@ pub enum Kind {
     Tc,
 }
 
+/// Attaches an XDP program to an interface of the calling thread's namespace, in its driver, until the link is dropped.
+///
+/// # Errors
+/// bpf(2) fails.
+pub fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
+    let options = bpf::bpf_link_create_opts {
+        sz: size_of::<bpf::bpf_link_create_opts>() as _,
+        flags: bpf::XDP_FLAGS_DRV_MODE,
+        ..Default::default()
+    };
+    let ifindex = ifindex.cast_signed();
+    // SAFETY: the descriptor is open; the options live through the call and say their own size.
+    owned(unsafe { bpf::bpf_link_create(program.as_raw_fd(), ifindex, bpf::BPF_XDP, &raw const options) })
+        .context("attaching an XDP program")
+}
+
 /// Opens a loaded program.
 ///
 /// # Errors

@@ -32,7 +32,7 @@ pub use top::{TopDecision, TopInterface, TopProgram, TopReason, TopSnapshot, Top
 pub use types::{
     Allow, Allowed, CheckAnswer, DecisionList, DecisionState, DecisionView, Deleted, ErrorAnswer, Explanation, Hits,
     Imported, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, NewDecisions, NotTaken,
-    Reloaded, RuleSetStatus, RulesStatus, Simulation, SiteStatus, Status, TargetStatus, Which,
+    Reloaded, RuleSetStatus, RulesStatus, Simulation, SiteStatus, Status, SynCookieCounts, TargetStatus, Which,
 };
 
 /// The daemon, as the control socket sees it. Calls come from threads that may block.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Now,
-    config::Role,
+    config::{Role, SynCookieMode},
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope},
     detect::AttackClass,
     enforce::{AllowEntry, DecisionHits, Protection, Summary},
@@ -30,6 +30,9 @@ pub struct Status {
     pub simulation: bool,
     /// Network interfaces and the rung of the hook ladder each stands on.
     pub interfaces: Vec<InterfaceStatus>,
+    /// SYN cookies; `None` without a kernel half.
+    #[serde(default)]
+    pub syn_cookies: Option<SynCookieCounts>,
     /// Sockets of the proxy.
     pub listeners: Vec<ListenerStatus>,
     /// Sites and their targets.
@@ -76,6 +79,21 @@ pub struct RuleSetStatus {
     pub load_ms: u64,
     /// The sites that run it.
     pub sites: Vec<String>,
+}
+
+/// What became of connection requests that might have been answered with a SYN cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SynCookieCounts {
+    /// When they are answered.
+    pub mode: SynCookieMode,
+    /// Whether the kernel half answers at all; `warnings` says why not.
+    pub is_on: bool,
+    /// Those that were.
+    pub answered: u64,
+    /// Those that the network stack wanted to have itself: its queue had room.
+    pub not_needed: u64,
+    /// Those whose answer could not be written.
+    pub failed: u64,
 }
 
 /// One interface.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{
         Control, ControlError, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, Reloaded,
-        SiteStatus, Status, Tap, TargetStatus, Watch,
+        SiteStatus, Status, SynCookieCounts, Tap, TargetStatus, Watch,
     },
     clock::Now,
     config::{self, Config, ModelsConfig},
@@ -30,7 +30,7 @@ use crate::{
     model::Models,
     proxy::ReloadHandle,
     store::Store,
-    xdp::Kernel,
+    xdp::{Kernel, Verdict},
 };
 
 /// The running daemon, as the control socket and signals see it.
@@ -96,6 +96,19 @@ impl Daemon {
         kernel.status().iter().map(status).chain(kernel.unattached().iter().map(unattached)).collect()
     }
 
+    fn syn_cookies(&self, config: &Config) -> Option<SynCookieCounts> {
+        let kernel = self.kernel.as_ref()?.lock();
+        let status = kernel.syn_cookies().ok()?;
+        let answered = kernel.verdicts().ok()?.into_iter().filter(|count| count.verdict == Verdict::SynCookie);
+        Some(SynCookieCounts {
+            mode: config.kernel.syn_cookies.mode,
+            is_on: status.is_on,
+            answered: answered.map(|count| count.packets).sum(),
+            not_needed: status.not_needed,
+            failed: status.failed,
+        })
+    }
+
     fn warnings(&self, config: &Config) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.enforcer.is_simulation() {
@@ -121,6 +134,7 @@ impl Daemon {
             for missing in kernel.unattached() {
                 warnings.push(format!("nothing is enforced on interface `{}`: {}", missing.name, missing.reason));
             }
+            warnings.extend(kernel.syn_cookies().ok().and_then(|status| status.problem));
             match kernel.losses() {
                 Ok(losses) if losses.events + losses.sources > 0 => warnings.push(format!(
                     "the kernel half lost {} events and could not count {} packets' sources",
@@ -209,6 +223,7 @@ impl Control for Daemon {
             config: self.path.clone(),
             simulation: self.enforcer.is_simulation(),
             interfaces: self.interfaces(),
+            syn_cookies: self.syn_cookies(&config),
             listeners: config.listeners.iter().map(|l| ListenerStatus { address: l.address, tls: l.tls }).collect(),
             sites: sites.collect(),
             decisions: self.enforcer.summary(),

@@ -167,11 +167,15 @@ impl Watcher {
             }
         }
         snapshot.packets_per_s += packets_per_s;
-        let Verdict::Drop(reason) = count.verdict else { return };
-        snapshot.drops_per_s += packets_per_s;
-        let place = snapshot.reasons.iter().position(|known| known.reason == reason.as_str());
+        match count.verdict {
+            Verdict::Pass => return,
+            Verdict::Drop(_) => snapshot.drops_per_s += packets_per_s,
+            Verdict::SynCookie => {}
+        }
+        let reason = count.verdict.as_str();
+        let place = snapshot.reasons.iter().position(|known| known.reason == reason);
         let place = place.unwrap_or_else(|| {
-            snapshot.reasons.push(TopReason { reason: reason.as_str().to_owned(), ..TopReason::default() });
+            snapshot.reasons.push(TopReason { reason: reason.to_owned(), ..TopReason::default() });
             snapshot.reasons.len() - 1
         });
         let row = &mut snapshot.reasons[place];

@@ -88,6 +88,9 @@ impl Upkeep {
     }
 
     fn discover(&self, known: &mut Vec<IpNet>, now: Now) {
+        if let Some(Err(error)) = self.kernel.as_ref().map(|kernel| kernel.lock().refresh_syn_cookies()) {
+            tracing::warn!(%error, "the box's addresses are not up to date in the kernel: SYN cookies");
+        }
         protect(&self.config.load(), &self.enforcer, &self.actor, now);
         let protected = self.enforcer.protected_networks();
         if *known != protected {
@@ -157,13 +160,14 @@ const fn labels_of(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::Pass => ("pass", "none"),
         Verdict::Drop(reason) => ("drop", reason.as_str()),
+        Verdict::SynCookie => ("answer", verdict.as_str()),
     }
 }
 
 /// Every verdict's counters at 0: an alert on a rate sees the first drop only when there was a 0 before it.
 fn declare_verdicts(metrics: &Metrics, interface: &str) {
     let drops = DropReason::ALL.iter().map(|reason| Verdict::Drop(*reason));
-    for (action, reason) in drops.chain([Verdict::Pass]).map(labels_of) {
+    for (action, reason) in drops.chain([Verdict::Pass, Verdict::SynCookie]).map(labels_of) {
         let labels = [interface, action, reason];
         metrics.kernel_packets.with_label_values(&labels).inc_by(0);
         metrics.kernel_bytes.with_label_values(&labels).inc_by(0);
@@ -195,7 +199,7 @@ mod tests {
                 assert!(reason.as_str().chars().all(fits), "{}", reason.as_str());
             }
             let rows = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-            assert_eq!(rows.count(), DropReason::ALL.len() + 1, "one for each reason and one for what passes");
+            assert_eq!(rows.count(), DropReason::ALL.len() + 2, "each reason, what passes, what is answered");
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::{self, Config, ConfigErrors, Problem},
     rules::RuleSets,
+    xdp,
 };
 
 /// Check the configuration, or print its JSON schema
@@ -43,6 +44,9 @@ enum Verb {
 struct Report<'a> {
     ok: bool,
     problems: &'a [Problem],
+    /// What of it cannot work on this box as it is set up.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
 }
 
 pub(super) fn run(args: &Args, path: &Path, output: &Output) -> Result<(), CliError> {
@@ -51,11 +55,19 @@ pub(super) fn run(args: &Args, path: &Path, output: &Output) -> Result<(), CliEr
         Verb::Check { file, json } => {
             let path = file.as_deref().unwrap_or(path);
             let is_json = *json || output.format == Format::Json;
-            match config::load(path).and_then(|config| rules(&config)) {
-                Ok(()) if is_json => output.json(&Report { ok: true, problems: &[] }),
-                Ok(()) => output.text(&format!("{} is fine", path.display())),
+            match config::load(path).and_then(|config| rules(&config).map(|()| config)) {
+                Ok(config) => {
+                    // What this box lacks is no fault of the file's.
+                    let cookies = xdp::syn_cookie_problem(&config.kernel.syn_cookies);
+                    let warning = cookies.filter(|_| !config.interfaces.is_empty());
+                    if is_json {
+                        return output.json(&Report { ok: true, problems: &[], warnings: warning.as_slice() });
+                    }
+                    let said = warning.map(|text| format!("\nwarning: {text}")).unwrap_or_default();
+                    output.text(&format!("{} is fine{said}", path.display()))
+                }
                 Err(errors) if is_json => {
-                    output.json(&Report { ok: false, problems: &errors.0 })?;
+                    output.json(&Report { ok: false, problems: &errors.0, warnings: &[] })?;
                     Err(CliError::ConfigSaid)
                 }
                 Err(errors) => Err(errors.into()),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{RuleSetStatus, Status},
-    config::Role,
+    config::{Role, SynCookieMode},
 };
 
 /// Show how the daemon is doing
@@ -55,11 +55,27 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ("decisions", in_force),
         ("protected", format!("{} prefixes, {} of them on the allowlist", decisions.protected, decisions.allowlist)),
         ("blocklists", feeds_of(status)),
+        ("SYN cookies", syn_cookies_of(status)),
         ("store", kept),
     ];
     facts.extend(rules_of(status).map(|rules| ("rules", rules)));
     facts.extend(status.resident_bytes.map(|count| ("memory", time::bytes(count))));
     facts
+}
+
+fn syn_cookies_of(status: &Status) -> String {
+    let Some(counts) = &status.syn_cookies else { return "off: there is no kernel half".into() };
+    let mode = match counts.mode {
+        SynCookieMode::Off => return "off".into(),
+        _ if !counts.is_on => return "off, see the warning".into(),
+        SynCookieMode::Auto => "in a flood",
+        SynCookieMode::Always => "always",
+    };
+    let mut text = format!("{mode}, {} sent", counts.answered);
+    if counts.failed > 0 {
+        text.push_str(&format!(", {} failed", counts.failed));
+    }
+    text
 }
 
 fn feeds_of(status: &Status) -> String {

@@ -31,7 +31,7 @@ pub use proxy::{ListenConfig, ProxyConfig};
 pub use schema::json_schema;
 pub use sections::{
     DaemonConfig, Hook, InterfaceConfig, KernelConfig, LimitsConfig, MetricsConfig, ModelsConfig, ProtectConfig, Role,
-    StoreConfig,
+    StoreConfig, SynCookieMode, SynCookiesConfig,
 };
 pub use site::{HeadersConfig, HealthConfig, LoginConfig, SiteConfig, SiteIndex, TargetConfig, TlsConfig};
 

@@ -59,6 +59,8 @@ pub struct KernelConfig {
     pub report_packets: u32,
     /// What one source may send.
     pub limits: LimitsConfig,
+    /// Answering connection requests in the network stack's place.
+    pub syn_cookies: SynCookiesConfig,
 }
 
 impl Default for KernelConfig {
@@ -73,6 +75,7 @@ impl Default for KernelConfig {
             window_ms: 1_000,
             report_packets: 200,
             limits: LimitsConfig::default(),
+            syn_cookies: SynCookiesConfig::default(),
         }
     }
 }
@@ -113,6 +116,36 @@ impl Default for LimitsConfig {
             reflection_pps: 20_000,
         }
     }
+}
+
+/// `[kernel.syn_cookies]`: connection requests to sockets of this box, answered before the network stack sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SynCookiesConfig {
+    /// When they are.
+    pub mode: SynCookieMode,
+    /// Of `auto`: connection requests a second on one interface from the WAN above which they are.
+    pub above_syn_pps: u32,
+}
+
+impl Default for SynCookiesConfig {
+    fn default() -> Self {
+        Self { mode: SynCookieMode::Auto, above_syn_pps: 2_000 }
+    }
+}
+
+/// When connection requests are answered with SYN cookies. In every mode the network stack has its say: with
+/// `net.ipv4.tcp_syncookies = 1` it wants cookies only while the queue of the socket is full, with 2 always, with 0 never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SynCookieMode {
+    /// Never: they have their budgets, and the stack its own cookies.
+    Off,
+    /// While an interface sees too many.
+    #[default]
+    Auto,
+    /// At any rate.
+    Always,
 }
 
 /// On which side of the box an interface is.

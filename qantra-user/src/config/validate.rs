@@ -101,6 +101,8 @@ fn kernel(config: &Config, report: &mut Report<'_>) {
         report.range(&format!("kernel.limits.{name}"), rate_pps, 0, qantra_common::limit::RATE_PPS_MAX);
     }
     report.range("kernel.limits.burst_ms", limits.burst_ms, 10, 60_000);
+    let above_syn_pps = kernel.syn_cookies.above_syn_pps;
+    report.range("kernel.syn_cookies.above_syn_pps", above_syn_pps, 0, qantra_common::limit::RATE_PPS_MAX);
 }
 
 fn interfaces(config: &Config, report: &mut Report<'_>) {

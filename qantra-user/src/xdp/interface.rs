@@ -18,6 +18,8 @@ pub(super) struct Found {
     pub(super) role: Role,
     pub(super) hook: Hook,
     pub(super) is_loopback: bool,
+    /// The largest IP packet it takes.
+    pub(super) mtu: u32,
     /// Whether a source must be on its own side of the box.
     pub(super) check_sources: bool,
     /// Of a LAN interface: what is behind it.
@@ -99,6 +101,7 @@ pub(super) fn find(config: &InterfaceConfig) -> Result<Found, XdpError> {
         role: config.role,
         hook: config.hook,
         is_loopback: link_type == libc::ARPHRD_LOOPBACK,
+        mtu: mtu(&socket, &name).map_err(|_| missing())?,
         check_sources: config.check_sources,
         networks,
     })
@@ -134,6 +137,16 @@ fn link_type(socket: &impl AsRawFd, name: &CString) -> io::Result<u16> {
     }
     // SAFETY: SIOCGIFHWADDR wrote this arm of the union.
     Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+fn mtu(socket: &impl AsRawFd, name: &CString) -> io::Result<u32> {
+    let mut request = request(name);
+    // SAFETY: the request lives through the call and has the layout that this ioctl wants.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: SIOCGIFMTU wrote this arm of the union.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu }.unsigned_abs())
 }
 
 const ETHTOOL_GDRVINFO: u32 = 3;

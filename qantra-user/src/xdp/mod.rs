@@ -11,6 +11,7 @@
 mod adopt;
 mod ban_table;
 mod clsact;
+mod cookies;
 mod counters;
 mod error;
 mod events;
@@ -36,6 +37,7 @@ use std::{
 
 use ipnet::IpNet;
 
+pub use cookies::{SynCookieStatus, syn_cookie_problem};
 pub use counters::{KernelLosses, VerdictCount};
 pub use error::XdpError;
 pub use events::{EventStream, KernelEvent, SourceTable, ip_of};
@@ -45,7 +47,7 @@ pub use interface::{Unattached, check_capabilities};
 pub use plane::BanPlane;
 pub use qantra_common::{DropReason, Verdict, event::DropEvent, map::SourceCounters};
 pub use stats::{ProgramCost, RunTimeStats};
-pub use trial::Entry;
+pub use trial::{Entry, Fate};
 
 use crate::config::{InterfaceConfig, KernelConfig, Role};
 use object::Object;
@@ -55,6 +57,7 @@ pub struct Kernel {
     object: Object,
     plane: Arc<BanPlane>,
     counters: counters::InterfaceTable,
+    cookies: cookies::CookieTable,
     interfaces: follow::Interfaces,
     statuses: Vec<InterfaceStatus>,
     events: Option<(EventStream, SourceTable)>,
@@ -99,7 +102,10 @@ impl Kernel {
         counters.watch(interfaces.found())?;
         let statuses = hook::attach_all(&object, &dirs, interfaces.found())?;
         let events = Some((object.events()?, object.sources()?));
-        Ok(Self { object, plane, counters, interfaces, statuses, events, dirs })
+        let cookies = object.cookies(config)?;
+        let mut kernel = Self { object, plane, counters, cookies, interfaces, statuses, events, dirs };
+        kernel.refresh_syn_cookies()?;
+        Ok(kernel)
     }
 
     /// The ban tables. The handle stays good for as long as anyone holds it.
@@ -149,8 +155,16 @@ impl Kernel {
     ///
     /// # Errors
     /// bpf(2) fails, or the program is not loaded on this kernel.
-    pub fn try_frame(&self, entry: Entry, frame: &[u8]) -> Result<bool, XdpError> {
+    pub fn try_frame(&self, entry: Entry, frame: &[u8]) -> Result<Fate, XdpError> {
         self.object.try_frame(entry, frame)
+    }
+
+    /// Whether a program drops one frame: [`try_frame`](Self::try_frame) for those that ask no more.
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn drops_frame(&self, entry: Entry, frame: &[u8]) -> Result<bool, XdpError> {
+        Ok(self.try_frame(entry, frame)? == Fate::Dropped)
     }
 
     /// A program's descriptor, to measure it beside others.

@@ -23,6 +23,7 @@ use super::{
     BanPlane, EventStream, PinDirs, SourceTable, XdpError,
     adopt::{MapSpec, SET_ASIDE},
     ban_table::PaddedV4,
+    cookies::CookieTable,
     counters::InterfaceTable,
     feed::{FeedHitReader, FeedMaps},
     plane::PlaneMaps,
@@ -163,6 +164,11 @@ impl Object {
         )
     }
 
+    /// The tables of SYN cookies; to be taken once.
+    pub(super) fn cookies(&mut self, config: &KernelConfig) -> Result<CookieTable, XdpError> {
+        CookieTable::new(self.take(map::LOCAL_ADDRESSES)?, self.take(map::COOKIE_COUNTS)?, &config.syn_cookies)
+    }
+
     /// The ring buffer; to be taken once.
     pub(super) fn events(&mut self) -> Result<EventStream, XdpError> {
         EventStream::new(self.take(map::EVENTS)?)
@@ -188,8 +194,10 @@ pub(super) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     }
     let first = text.lines().next().unwrap_or_default().chars().take(200);
     // The very last lines are statistics; the complaint stands above them.
-    let is_complaint =
-        |line: &&str| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("stack depth ");
+    let is_complaint = |line: &&str| {
+        let statistics = ["processed ", "stack depth ", "verification time "];
+        !line.is_empty() && statistics.iter().all(|start| !line.starts_with(start))
+    };
     let last = text.lines().skip(1).filter(is_complaint).last().unwrap_or_default();
     if last.is_empty() { first.collect() } else { first.chain(" … ".chars()).chain(last.chars().take(200)).collect() }
 }

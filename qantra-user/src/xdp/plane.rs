@@ -6,7 +6,10 @@ use std::collections::HashSet;
 use aya::maps::{Array, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use qantra_common::map::{Ban, DIRECTION_DESTINATION, DIRECTION_SOURCE, PROTECTED_MAX, Tunables};
+use qantra_common::{
+    cookie::SynCookies,
+    map::{Ban, DIRECTION_DESTINATION, DIRECTION_SOURCE, PROTECTED_MAX, Tunables},
+};
 
 use super::{
     XdpError,
@@ -91,6 +94,16 @@ impl BanPlane {
         tunables::set_drop_sample(&mut tables.tunables, one_in);
         tables.publish().map_err(|error| plane_error(error, "tunables", 1, "drop_sample"))?;
         Ok(before)
+    }
+
+    /// Changes how SYNs are answered.
+    ///
+    /// # Errors
+    /// bpf(2) fails.
+    pub(super) fn set_syn_cookies(&self, settings: SynCookies) -> Result<(), PlaneError> {
+        let mut tables = self.tables.lock();
+        tables.tunables.syn_cookies = settings;
+        tables.publish().map_err(|error| plane_error(error, "tunables", 1, "syn_cookies"))
     }
 
     /// Changes the budgets of sources.

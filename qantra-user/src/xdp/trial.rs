@@ -25,7 +25,20 @@ pub enum Entry {
 }
 
 const XDP_DROP: u32 = 1;
+const XDP_TX: u32 = 3;
 const TC_ACT_SHOT: u32 = 2;
+const TC_ACT_REDIRECT: u32 = 7;
+
+/// What a program does with a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    Passed,
+    /// It is dropped.
+    Dropped,
+    /// This goes back to who sent it.
+    Answered(Vec<u8>),
+}
 
 impl Entry {
     const fn name(self) -> &'static str {
@@ -44,10 +57,9 @@ impl Object {
         self.program(name).map_err(|reason| XdpError::Program { program: name, reason })
     }
 
-    /// Whether the program drops the frame.
-    pub(super) fn try_frame(&self, entry: Entry, frame: &[u8]) -> Result<bool, XdpError> {
+    /// What the program does with the frame.
+    pub(super) fn try_frame(&self, entry: Entry, frame: &[u8]) -> Result<Fate, XdpError> {
         let name = entry.name();
-        let drop_code = if entry == Entry::Tc { TC_ACT_SHOT } else { XDP_DROP };
         let mut out = vec![0; frame.len() + 256];
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
         let result = match entry {
@@ -55,6 +67,14 @@ impl Object {
             _ => self.xdp(name).ok_or(ProgramError::NotLoaded).and_then(|program| program.test_run(options)),
         };
         let result = result.map_err(|error| XdpError::Program { program: name, reason: one_line(&error) })?;
-        Ok(result.return_value == drop_code)
+        let (dropped, answered) = if entry == Entry::Tc { (TC_ACT_SHOT, TC_ACT_REDIRECT) } else { (XDP_DROP, XDP_TX) };
+        Ok(match result.return_value {
+            code if code == dropped => Fate::Dropped,
+            code if code == answered => {
+                out.truncate(result.data_size_out as usize);
+                Fate::Answered(out)
+            }
+            _ => Fate::Passed,
+        })
     }
 }
