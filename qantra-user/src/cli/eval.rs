@@ -1,6 +1,7 @@
 //! `qantra eval`: enters labelled requests as JSON lines, plain or gzipped. Leaves how many of them rules and models find
 //! and how many honest ones they would refuse. It must never judge by anything but the request: labels are only counted.
 
+mod calibrate;
 mod judges;
 mod tally;
 
@@ -38,6 +39,7 @@ const LINE_BYTES_MAX: u64 = 24 << 20;
   qantra eval --input a.jsonl --input b.jsonl --json
   qantra eval --input corpus.jsonl --models ./models --wrong wrong.jsonl
   qantra eval --input corpus.jsonl --crs ./coreruleset
+  qantra eval --input attacks.jsonl --input traffic-b.jsonl --calibrate traffic-a.jsonl
 
 A corpus is JSON lines, plain or gzipped: {\"id\", \"label\": \"malicious\" or \"benign\", \"class\", \"source\",
 \"raw\": base64 of one HTTP/1.1 request}")]
@@ -60,6 +62,12 @@ pub(super) struct Args {
     /// The classifier's confidence from which a request counts as found [default: the manifest's]
     #[arg(long)]
     confidence: Option<f32>,
+    /// Set the classifier's confidence by the benign requests of this corpus, which must not be among the inputs
+    #[arg(long, value_name = "FILE", conflicts_with = "confidence")]
+    calibrate: Option<PathBuf>,
+    /// The share of benign requests that the calibration may refuse
+    #[arg(long, value_name = "SHARE", default_value_t = 0.001, value_parser = share_of_one, requires = "calibrate")]
+    max_false_positive_rate: f64,
     /// Write each wrong verdict of both together to this file, as JSON lines: what was missed and what was refused
     #[arg(long, value_name = "FILE")]
     wrong: Option<PathBuf>,
@@ -93,6 +101,9 @@ struct Report {
     /// The share of requests that the gate sent to the classifier.
     flagged: f64,
     confidence: f32,
+    /// How many benign requests the confidence was calibrated on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibrated_on: Option<usize>,
     /// What the rules say they are.
     rules: Vec<String>,
     notes: Vec<&'static str>,
@@ -129,6 +140,10 @@ const TIME: &str = "time: one thread; rules, fields, gate, and the classifier wh
 pub(super) fn run(args: &Args, config: &Path, output: &Output) -> std::result::Result<(), CliError> {
     let config = if config.exists() { config::load(config)? } else { Config::default() };
     let mut judges = Judges::load(args, &config)?;
+    let calibrated_on = match &args.calibrate {
+        Some(path) => Some(judges.calibrate(path, args.max_false_positive_rate)?),
+        None => None,
+    };
     let mut evaluation = Evaluation::default();
     let mut wrong = match &args.wrong {
         Some(path) => Some(File::create(path).with_context(|| path.display().to_string())?),
@@ -140,7 +155,8 @@ pub(super) fn run(args: &Args, config: &Path, output: &Output) -> std::result::R
     if evaluation.all.both.is_empty() {
         return Err(anyhow!("no request in the input").into());
     }
-    let report = evaluation.report(&judges);
+    let mut report = evaluation.report(&judges);
+    report.calibrated_on = calibrated_on;
     if args.json || output.format == Format::Json {
         output.json(&report)
     } else {
@@ -201,24 +217,7 @@ struct Evaluation {
 
 impl Evaluation {
     fn read(&mut self, path: &Path, judges: &mut Judges, mut wrong: Option<&mut File>) -> Result<()> {
-        let mut reader = open(path)?;
-        let mut line = Vec::new();
-        for number in 1_usize.. {
-            line.clear();
-            let length = (&mut reader)
-                .take(LINE_BYTES_MAX)
-                .read_until(b'\n', &mut line)
-                .with_context(|| format!("{} line {number}", path.display()))?;
-            if length == 0 {
-                return Ok(());
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            self.judge(&line, judges, wrong.as_deref_mut())
-                .with_context(|| format!("{} line {number}", path.display()))?;
-        }
-        Ok(())
+        each_line(path, |line| self.judge(line, judges, wrong.as_deref_mut()))
     }
 
     fn judge(&mut self, line: &[u8], judges: &mut Judges, wrong: Option<&mut File>) -> Result<()> {
@@ -228,7 +227,7 @@ impl Evaluation {
             "benign" => false,
             other => bail!("label is `{other}`, expected `malicious` or `benign`"),
         };
-        let request = RawRequest::parse(&STANDARD.decode(&row.raw).context("raw is not base64")?);
+        let request = raw_request(&row)?;
         let verdict = judges.judge(&request.view())?;
         self.times_ns.push(verdict.rules_ns + verdict.models_ns);
         self.rules_ns.push(verdict.rules_ns);
@@ -279,9 +278,39 @@ impl Evaluation {
             },
             flagged: self.flagged as f64 / self.times_ns.len().max(1) as f64,
             confidence: judges.confidence(),
+            calibrated_on: None,
             rules: judges.components(),
             notes: vec![if has_rules { WITH_RULES } else { NO_RULES }, TIME],
         }
+    }
+}
+
+/// Hands over the lines of a corpus that are not blank; an error names file and line.
+fn each_line(path: &Path, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut reader = open(path)?;
+    let mut line = Vec::new();
+    for number in 1_usize.. {
+        let place = || format!("{} line {number}", path.display());
+        line.clear();
+        if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).with_context(place)? == 0 {
+            break;
+        }
+        if !line.trim_ascii().is_empty() {
+            visit(&line).with_context(place)?;
+        }
+    }
+    Ok(())
+}
+
+fn raw_request(row: &Row) -> Result<RawRequest> {
+    Ok(RawRequest::parse(&STANDARD.decode(&row.raw).context("raw is not base64")?))
+}
+
+/// A share above 0 and below 1.
+fn share_of_one(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("expected a number between 0 and 1, such as 0.001".into()),
     }
 }
 
@@ -320,6 +349,9 @@ fn rendered(report: &Report, output: Output) -> String {
     let mut text = output.table(&["", "MALICIOUS", "FOUND", "95 %", "BENIGN", "REFUSED", "95 %"], &rows);
     let accuracy = share(report.modes.both.balanced_accuracy);
     text += &format!("balanced accuracy of both {accuracy}, confidence from {:.4}\n", report.confidence);
+    if let Some(count) = report.calibrated_on {
+        text += &format!("the confidence is calibrated on {count} benign requests\n");
+    }
     text += &format!("asked the classifier about {:.2} % of the requests\n", report.flagged * 100.0);
     text += &format!("time per request: median {:.1} µs, p99 {:.1} µs\n", report.time_us.median, report.time_us.p99);
     for note in &report.notes {

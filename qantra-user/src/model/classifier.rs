@@ -205,6 +205,11 @@ impl Core {
         self.threshold
     }
 
+    /// Sets it: what a site's own traffic says is better than what was shipped.
+    pub const fn set_threshold(&mut self, threshold: f32) {
+        self.threshold = threshold;
+    }
+
     /// The answer for one request: its field with the highest confidence decides.
     #[must_use]
     pub fn answer(&self, fields: Vec<FlaggedField>, verdicts: &[(AttackClass, f32)]) -> Answer {

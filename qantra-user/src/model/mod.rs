@@ -178,4 +178,9 @@ impl InlineRequestModels {
     pub const fn confidence(&self) -> f32 {
         self.core.threshold()
     }
+
+    /// Sets that confidence, for as long as this is loaded.
+    pub const fn set_confidence(&mut self, confidence: f32) {
+        self.core.set_threshold(confidence);
+    }
 }

@@ -1,12 +1,15 @@
 //! Who judges: the rules of a site and the request models, by the code that the daemon runs. Enters: a request. Leaves: what
 //! each said of it, and how long that took.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use anyhow::{Error, Result};
 use qantra_seclang::{Connection, EngineMode, Host, NoCollections, NoLookups, Scratch};
 
-use super::Args;
+use super::{Args, calibrate};
 use crate::{
     cli::{error::CliError, rules},
     clock::{self, Now},
@@ -66,6 +69,11 @@ impl Judges {
         };
         let now_s = Now::read().unix_ms / 1_000;
         Ok(Self { models, model_scratch: model::Scratch::default(), rules, rule_scratch: None, now_s })
+    }
+
+    /// Sets the models' confidence by the benign requests of a file, and gives how many there were.
+    pub(super) fn calibrate(&mut self, path: &Path, max_false_positive_rate: f64) -> Result<usize> {
+        calibrate::run(path, max_false_positive_rate, &mut self.models)
     }
 
     pub(super) const fn has_rules(&self) -> bool {
