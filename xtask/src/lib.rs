@@ -7,6 +7,7 @@ pub mod bench;
 pub mod build;
 pub mod ci;
 pub mod crs;
+pub mod data;
 pub mod demo;
 pub mod dist;
 pub mod ebpf;

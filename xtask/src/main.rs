@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, ci, demo, dist, eval, fuzz, lab, model, setup, test, tidy};
+use xtask::{bench, build, ci, data, demo, dist, eval, fuzz, lab, model, setup, test, tidy};
 
 /// Qantra's tasks.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ enum Task {
     Eval(eval::Args),
     /// Random bytes for the rule engine's readers, bounded in time and memory.
     Fuzz(fuzz::Args),
+    /// Record requests of real applications and attack tools, to train and to test with.
+    Data(data::Args),
     /// Train the shipped models.
     Model(model::Args),
     /// Check the invariants of ARCHITECTURE.md.
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Eval(args) => eval::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Data(args) => data::run(&args),
         Task::Model(args) => model::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Dist(args) => dist::run(&args),

@@ -38,6 +38,8 @@ pub enum Need {
     Run,
     /// For the demo and the benches: a web server, real attack tools, a browser.
     Lab,
+    /// To record requests of real applications: what runs and what attacks them.
+    Data,
     /// To try other kernels: QEMU, and what its guests boot (about 300 MB to fetch).
     Kernels,
     /// To make Debian packages.
@@ -76,7 +78,7 @@ pub fn ensure(needs: &[Need]) -> Result<bool> {
             Need::Run => onnxruntime::ensure(Arch::host())? | debian::ensure_bpffs()?,
             Need::Dist => onnxruntime::ensure(Arch::X86_64)? | onnxruntime::ensure(Arch::Aarch64)?,
             Need::Kernels => kernels::ensure()?,
-            Need::Lab => false,
+            Need::Lab | Need::Data => false,
             Need::Deny => rust::ensure_cargo_deny()?,
         };
     }
