@@ -1,12 +1,13 @@
 //! `cargo xtask eval`: builds the daemon and runs `qantra eval` with the models of this tree and the rules beside it.
-//! Enters: corpora. Leaves: what `qantra eval` prints; it must never count by itself.
+//! Enters: corpora. Leaves: what `qantra eval` prints; it must never count by itself. With `--by-origin` it trains anew,
+//! without each origin in turn, and leaves the table of that.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::{
-    crs, process,
+    crs, model, process,
     workspace::{self, Arch},
 };
 
@@ -14,8 +15,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A corpus: JSON lines, plain or gzipped. Can be given several times.
-    #[arg(long = "input", value_name = "FILE", required = true)]
+    #[arg(long = "input", value_name = "FILE", required_unless_present = "by_origin")]
     inputs: Vec<PathBuf>,
+    /// Leave out each origin of all the data in turn, train on the others, and say what is found of it: tens of minutes.
+    #[arg(long, conflicts_with_all = ["inputs", "wrong"])]
+    by_origin: bool,
     /// One JSON object instead of tables.
     #[arg(long)]
     json: bool,
@@ -32,6 +36,9 @@ pub struct Args {
 /// # Errors
 /// When the daemon does not build or `qantra eval` fails.
 pub fn run(args: &Args) -> Result<()> {
+    if args.by_origin {
+        return model::by_origin(args.json);
+    }
     let mut command = process::cargo();
     command.args(["run", "--quiet", "--release", "--package", "qantra-user", "--bin", "qantra", "--", "eval"]);
     command.arg("--models").arg(workspace::root().join("models"));

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process, workspace};
+use crate::{data, process, workspace};
 
 /// What the scripts import, pinned: another version may round differently, and the files would no longer be the same.
 const PYTHON_PACKAGES: [&str; 6] =
@@ -98,20 +98,53 @@ fn train(args: &TrainArgs) -> Result<()> {
 }
 
 fn train_request(args: &TrainArgs, python: &Path, data: &Path, work: &Path, output: &Path) -> Result<()> {
-    let scripts = workspace::root().join("models/train");
+    features(python, data, work, None)?;
+    process::run(script(python, "request.py").args([work, output]).args(["--version", &args.version]))
+}
+
+/// Leave-one-origin-out over all data there is: the shared data, what is generated, and what was recorded.
+///
+/// # Errors
+/// When data or Python are missing, or a step fails.
+pub fn by_origin(json: bool) -> Result<()> {
+    let (data, python) = (data_dir()?, python()?);
+    let work = workspace::target_dir().join("by-origin");
+    std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
+    let recorded = Some(data::recorded_dir().join("recorded.jsonl.gz")).filter(|path| path.is_file());
+    if recorded.is_none() {
+        eprintln!("nothing recorded (cargo xtask data record): the table is of the shared data and the recipes alone");
+    }
+    features(&python, &data, &work, recorded.as_deref())?;
+    let table = work.join("by-origin.json");
+    let mut command = script(&python, "by_origin.py");
+    command.arg(&work).arg("--json").arg(&table);
+    if !json {
+        return process::run(&mut command);
+    }
+    process::stdout(&mut command)?;
+    print!("{}", std::fs::read_to_string(&table).with_context(|| table.display().to_string())?);
+    Ok(())
+}
+
+/// Writes the ids of every field of all requests to `work`, by the daemon's own code.
+fn features(python: &Path, data: &Path, work: &Path, recorded: Option<&Path>) -> Result<()> {
     let recipes = work.join("recipes.jsonl");
     let file = std::fs::File::create(&recipes).with_context(|| recipes.display().to_string())?;
-    process::run(Command::new(python).arg(scripts.join("recipes.py")).args(RECIPES).stdout(file))?;
+    process::run(script(python, "recipes.py").args(RECIPES).stdout(file))?;
     let example = ["run", "--quiet", "--package", "qantra-user", "--example", "request_features", "--"];
-    process::run(process::cargo().args(example).arg(work).arg(data.join("http/train.jsonl.gz")).arg(&recipes))?;
-    process::run(
-        Command::new(python)
-            .arg(scripts.join("request.py"))
-            .args([work.as_os_str(), output.as_os_str()])
-            .args(["--version", &args.version])
-            // One thread: sums are added in one order, so the same data gives the same files.
-            .envs([("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1"), ("PYTHONHASHSEED", "0")]),
-    )
+    let mut command = process::cargo();
+    command.args(example).arg(work).arg(data.join("http/train.jsonl.gz")).arg(&recipes).args(recorded);
+    process::run(&mut command)
+}
+
+/// One of the training scripts.
+fn script(python: &Path, name: &str) -> Command {
+    let mut command = Command::new(python);
+    command
+        .arg(workspace::root().join("models/train").join(name))
+        // One thread: sums are added in one order, so the same data gives the same files.
+        .envs([("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1"), ("PYTHONHASHSEED", "0")]);
+    command
 }
 
 /// Python in a virtual environment of its own, with the pinned packages.
