@@ -46,6 +46,7 @@ pub(super) fn control(root: &Path, arch: Arch, version: &str, depends: &str) -> 
          Installed-Size: {size_kib}\n\
          Depends: {depends}, passwd\n\
          Recommends: ca-certificates\n\
+         Suggests: modsecurity-crs\n\
          Homepage: https://github.com/qantra/qantra\n\
          Description: network-edge sensor with an eBPF/XDP packet filter and a proxy\n \
          Qantra watches the traffic of a router or a server in front of web applications.\n \

@@ -130,10 +130,13 @@ fn of_site(rule: &BookRule, own: &SiteState, book: &RuleBook, config: &Config) -
 }
 
 fn decided(rule: &BookRule, inspect: &InspectConfig) -> String {
-    let runs_up_to = inspect.detection_paranoia.or(inspect.paranoia).unwrap_or(1);
-    match rule.paranoia() {
-        Some(level) if level > runs_up_to => {
+    let configured = inspect.detection_paranoia.or(inspect.paranoia);
+    match (rule.paranoia(), configured) {
+        (Some(level), Some(runs_up_to)) if level > runs_up_to => {
             format!("its paranoia level is {level}, and only those up to {runs_up_to} run (`inspect.paranoia`)")
+        }
+        (Some(level), None) if level > 1 => {
+            format!("its paranoia level is {level}, above what runs: see crs-setup.conf, or set `inspect.paranoia`")
         }
         _ => "no request can change its outcome: it was worked out when loading".to_owned(),
     }
