@@ -162,6 +162,11 @@ impl Settings {
                 return Err(Reason::Unsupported { kind: "directive", name, why: "entities are never expanded" });
             }
             "secxmlexternalentity" => {}
+            "secparsexmlintoargs" if !first.eq_ignore_ascii_case("off") => {
+                let name = format!("SecParseXmlIntoArgs {}", cut(first));
+                return Err(Reason::Unsupported { kind: "directive", name, why: "use XML:/* and XML://@*" });
+            }
+            "secparsexmlintoargs" => {}
             _ => return Ok(false),
         }
         Ok(true)

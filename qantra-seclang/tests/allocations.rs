@@ -4,6 +4,8 @@
 //! Two things allocate and are left out by name: libinjection's port, for every word it looks up (rules 942100 and 942101),
 //! and the readers of XML and multipart bodies, a few times for each element with attributes and each part.
 
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a test ends and says why")]
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,

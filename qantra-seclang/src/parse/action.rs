@@ -74,7 +74,7 @@ pub(crate) enum Ctl {
     ResponseBodyAccess(bool),
     ForceRequestBodyVariable(bool),
     RequestBodyProcessor(String),
-    /// The audit log is the host's: kept for it.
+    /// Changes nothing here: the audit log is the host's.
     Audit(String),
 }
 
@@ -354,8 +354,10 @@ fn ctl(text: &str) -> Result<Ctl, Reason> {
         "requestbodyaccess" => Ok(Ctl::RequestBodyAccess(on_off(value)?)),
         "responsebodyaccess" => Ok(Ctl::ResponseBodyAccess(on_off(value)?)),
         "forcerequestbodyvariable" => Ok(Ctl::ForceRequestBodyVariable(on_off(value)?)),
-        "requestbodyprocessor" if ["URLENCODED", "MULTIPART", "XML", "JSON"].contains(&value) => {
-            Ok(Ctl::RequestBodyProcessor(value.to_owned()))
+        "requestbodyprocessor"
+            if ["URLENCODED", "MULTIPART", "XML", "JSON"].contains(&value.to_ascii_uppercase().as_str()) =>
+        {
+            Ok(Ctl::RequestBodyProcessor(value.to_ascii_uppercase()))
         }
         "requestbodyprocessor" => Err(Reason::Invalid {
             what: "requestBodyProcessor",
@@ -363,6 +365,11 @@ fn ctl(text: &str) -> Result<Ctl, Reason> {
             expected: "URLENCODED, MULTIPART, XML or JSON",
         }),
         "auditengine" | "auditlogparts" => Ok(Ctl::Audit(value.to_owned())),
+        "parsexmlintoargs" if value.eq_ignore_ascii_case("off") => Ok(Ctl::Audit(value.to_owned())),
+        "parsexmlintoargs" => {
+            let name = cut(text);
+            Err(Reason::Unsupported { kind: "ctl", name, why: "use XML:/* and XML://@*" })
+        }
         _ => Err(Reason::Unknown { kind: "ctl", name: cut(&name) }),
     }
 }

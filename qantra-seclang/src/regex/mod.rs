@@ -235,6 +235,10 @@ mod tests {
         assert_eq!(spans("(?<!x)\u{e9}(?=.)", "x\u{e9}\u{e9}y".as_bytes()), Some(vec![(3, 5)]));
         assert_eq!(spans(r"(?i)(?<=a)[^\w]{2}B++c(?=\z)", b"A\xfc\xe4bbc"), Some(vec![(1, 6)]));
         assert_eq!(spans(r"(?=^x)x|(?<=y)$", b"zy"), Some(vec![(2, 2)]));
+        for pattern in [r"(?<n>a|b)-\k<n>1", r"(a|b)-\g{1}1", r"(a|b)-\g11", r"(?P<n>a|b)-\k{n}1", r"(?<n>a|b)-\k'n'1"]
+        {
+            assert_eq!(spans(pattern, b"a-b1 b-b1"), Some(vec![(5, 9), (5, 6)]), "{pattern}");
+        }
     }
 
     #[test]

@@ -186,6 +186,15 @@ impl<'a> Writer<'a> {
                     self.out.push_str("(?s:.*?)");
                 }
             }
+            b'g' | b'k' => {
+                let name = self.reference()?;
+                self.needs_backtracking = true;
+                if backtracking {
+                    self.out.push_str(&name);
+                } else {
+                    self.out.push_str("(?s:.*?)");
+                }
+            }
             b'b' | b'B' if backtracking => {
                 let (word, no_word) = (format!("[{WORD}]"), format!("[{WORD}]"));
                 let text = if byte == b'b' {
@@ -222,6 +231,35 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// A group that `\g` or `\k` names, by number or name, as the backtracking engine writes it.
+    fn reference(&mut self) -> Result<String, String> {
+        let rest = self.rest();
+        let (length, inside) = match rest.first() {
+            Some(open @ (b'{' | b'<' | b'\'')) => {
+                let close = if *open == b'{' {
+                    b'}'
+                } else if *open == b'<' {
+                    b'>'
+                } else {
+                    b'\''
+                };
+                let end = rest.iter().skip(1).position(|b| *b == close).ok_or("the name of a group is not closed")?;
+                (end + 2, &rest[1..=end])
+            }
+            Some(b'1'..=b'9') => (1, &rest[..1]),
+            _ => return Err("a group is named by its number or name".to_owned()),
+        };
+        let name = String::from_utf8_lossy(inside).into_owned();
+        self.at += length;
+        let is_number = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+        if is_number {
+            // A digit that follows must not be read as part of the number.
+            return Ok(format!("(?:\\{name})"));
+        }
+        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
+        if is_name { Ok(format!("\\k<{name}>")) } else { Err(format!("the group `{name}` is not supported")) }
+    }
+
     /// The byte that an escape stands for.
     fn character(&mut self, byte: u8) -> Result<u8, String> {
         Ok(match byte {
@@ -254,7 +292,7 @@ impl<'a> Writer<'a> {
                 self.at += 1;
                 letter.to_ascii_uppercase() ^ 0x40
             }
-            b'p' | b'P' | b'X' | b'C' | b'g' | b'k' => {
+            b'p' | b'P' | b'X' | b'C' => {
                 return Err(format!("`\\{}` is not supported", char::from(byte)));
             }
             other => other,

@@ -308,6 +308,9 @@ fn rules_see_that_a_pattern_was_given_up() {
 fn refusals_tell_file_line_and_name() {
     for (text, said) in [
         ("SecRuleScript x.lua", "rules:1: directive `SecRuleScript` is not supported"),
+        ("SecParseXmlIntoArgs On", "`SecParseXmlIntoArgs On` is not supported"),
+        ("SecAction \"id:1,phase:1,pass,ctl:parseXmlIntoArgs=On\"", "ctl `parseXmlIntoArgs=On` is not supported"),
+        ("SecRule ARGS \"@rx \\g{a-b}\" \"id:1\"", "the group `a-b` is not supported"),
         ("\nSecNonsense On", "rules:2: unknown directive `SecNonsense`"),
         ("SecAction \"phase:1\"", "the rule has no id"),
         (
