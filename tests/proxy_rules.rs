@@ -1,11 +1,6 @@
 //! Enters: requests to the real daemon with rules, in front of a real origin. Leaves: what was refused, how, what was
 //! found, and that nothing of it stands in anybody else's way. It must never look inside the daemon.
 
-#[path = "proxy_rules/daemon.rs"]
-mod daemon;
-#[path = "proxy_rules/origin.rs"]
-mod origin;
-
 use std::{
     fs,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -15,8 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use daemon::Daemon;
-use origin::{LEAK, Origin};
+use qantra_tests::{
+    client::Client,
+    daemon::Daemon,
+    leaky::{LEAK, Leaky},
+};
 
 /// Scores as CRS has them, in a few lines: so the tests need no package.
 const RULES: &str = r#"
@@ -44,7 +42,7 @@ fn from_client(client: &str, host: &str, target: &str) -> String {
 
 #[test]
 fn an_attack_is_refused_found_and_its_source_banned() -> Result<()> {
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let daemon = Daemon::start(RULES, "", &origin.sites(&[("shop", "")]))?;
     assert_eq!(daemon.get("shop", "/?id=1")?.text(), "<html>hello</html>");
     for _ in 0..3 {
@@ -71,7 +69,7 @@ fn an_attack_is_refused_found_and_its_source_banned() -> Result<()> {
 
 #[test]
 fn matters_of_form_are_refused_and_ban_nobody() -> Result<()> {
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let daemon = Daemon::start(RULES, "", &origin.sites(&[("shop", "")]))?;
     let odd = "GET / HTTP/1.1\r\nHost: shop\r\nUser-Agent: odd\r\nX-Forwarded-For: 203.0.113.8\r\n\r\n";
     for _ in 0..5 {
@@ -84,7 +82,7 @@ fn matters_of_form_are_refused_and_ban_nobody() -> Result<()> {
 
 #[test]
 fn sites_differ() -> Result<()> {
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let exclude = "[[site.inspect.exclude]]\nrules = [942001, 942002]\npath = \"/search\"\nparameters = [\"id\"]";
     let sites = origin.sites(&[
         ("on", ""),
@@ -123,7 +121,7 @@ fn sites_differ() -> Result<()> {
 
 #[test]
 fn bodies_are_looked_at_as_far_as_they_are_held() -> Result<()> {
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let refusing = ("strict", "[site.inspect]\nbody_limit_action = \"refuse\"");
     let daemon = Daemon::start(RULES, "deadline_ms = 5000", &origin.sites(&[("shop", ""), refusing]))?;
     let attack = "x' UNION SELECT password FROM users-- -";
@@ -153,7 +151,7 @@ fn bodies_are_looked_at_as_far_as_they_are_held() -> Result<()> {
 
 #[test]
 fn leaks_are_withheld_and_everything_else_arrives_as_it_was() -> Result<()> {
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let looked = ("looked", "[site.inspect]\nresponse_bodies = true\nresponse_body_bytes_max = 10000");
     let daemon = Daemon::start(RULES, "", &origin.sites(&[("looked", looked.1), ("plain", "")]))?;
     for (target, status) in [
@@ -190,7 +188,7 @@ fn leaks_are_withheld_and_everything_else_arrives_as_it_was() -> Result<()> {
         200
     );
     // One connection for several answers: what is held back leaves it in order.
-    let mut client = qantra_tests::client::Client::connect(daemon.address)?;
+    let mut client = Client::connect(daemon.address)?;
     for target in ["/", "/long", "/nothing", "/"] {
         client.send(format!("GET {target} HTTP/1.1\r\nHost: looked\r\nAccept-Encoding: gzip\r\n\r\n").as_bytes())?;
         assert_eq!(client.answer()?.status, 200, "{target}");
@@ -202,7 +200,7 @@ fn leaks_are_withheld_and_everything_else_arrives_as_it_was() -> Result<()> {
 
 #[test]
 fn hostile_bodies_are_bounded_while_others_are_served() -> Result<()> {
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let daemon = Daemon::start(RULES, "", &origin.sites(&[("shop", "")]))?;
     let nested = "[".repeat(10 * 1024 * 1024);
     let parameters: String = (0..10_000).map(|n| format!("parameter{n}=value&")).collect();
@@ -261,7 +259,7 @@ fn until_status(daemon: &Daemon, target: &str, status: u16) -> Result<()> {
 
 #[test]
 fn changed_files_are_put_in_force_and_broken_ones_are_not() -> Result<()> {
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let daemon = Daemon::start(RULES, "", &origin.sites(&[("shop", "")]))?;
     assert_eq!(daemon.get("shop", "/?x=fresh")?.status, 200);
     let fresh = "SecRule ARGS \"@streq fresh\" \"id:77,phase:2,deny,status:418\"\n";
@@ -292,14 +290,14 @@ fn changed_files_are_put_in_force_and_broken_ones_are_not() -> Result<()> {
 #[test]
 fn reloads_under_traffic_lose_no_request_and_leak_nothing() -> Result<()> {
     let count: u32 = std::env::var("QANTRA_RELOADS").ok().and_then(|count| count.parse().ok()).unwrap_or(60);
-    let origin = Origin::start()?;
+    let origin = Leaky::start()?;
     let daemon = Daemon::start(RULES, "", &origin.sites(&[("shop", "")]))?;
     let (over, requests) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut resident = Vec::new();
     thread::scope(|scope| -> Result<()> {
         for _ in 0..2 {
             scope.spawn(|| {
-                let Ok(mut client) = qantra_tests::client::Client::connect(daemon.address) else { return };
+                let Ok(mut client) = Client::connect(daemon.address) else { return };
                 while !over.load(Ordering::Relaxed) {
                     let sent = client.send(b"POST /p HTTP/1.1\r\nHost: shop\r\nContent-Length: 7\r\n\r\na=b&c=d");
                     let answer = sent.and_then(|()| client.answer());

@@ -4,10 +4,12 @@
 pub mod binary;
 pub mod cable;
 pub mod client;
+pub mod daemon;
 pub mod edge;
 pub mod exchange;
 pub mod flood;
 pub mod kernel;
+pub mod leaky;
 pub mod netns;
 pub mod packet;
 pub mod pcap;

@@ -41,7 +41,7 @@ const FIELDS: [&str; 5] = [
 ];
 
 /// What both run: Debian's modsecurity-crs as it is installed, refusing, bodies of requests and none of responses.
-const INSPECT: &str = "[inspect]\nruleset = \"crs\"\nrules_dir = \"/nonexistent\"\n";
+const INSPECT: &str = "[inspect]\nruleset = \"crs\"\n";
 const MODSECURITY: &str = "SecRuleEngine On\nSecRequestBodyAccess On\nSecRequestBodyLimit 13107200\n\
     SecRequestBodyNoFilesLimit 1048576\nSecResponseBodyAccess Off\nSecAuditEngine Off\n\
     Include /etc/modsecurity/crs/crs-setup.conf\nInclude /usr/share/modsecurity-crs/rules/*.conf\n";

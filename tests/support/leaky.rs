@@ -9,15 +9,22 @@ use std::{
 
 use anyhow::Result;
 
-pub(crate) const LEAK: &str = "You have an error in your SQL syntax; check the manual";
+/// What must not get out.
+pub const LEAK: &str = "You have an error in your SQL syntax; check the manual";
 
-pub(crate) struct Origin {
-    pub(crate) address: SocketAddr,
+/// The origin; `/leak` and the like leak.
+pub struct Leaky {
+    /// Where it listens.
+    pub address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-impl Origin {
-    pub(crate) fn start() -> Result<Self> {
+impl Leaky {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// Loopback cannot be bound.
+    pub fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -32,12 +39,15 @@ impl Origin {
         Ok(Self { address, heads })
     }
 
-    pub(crate) fn heads(&self) -> Vec<String> {
+    /// The heads of the requests so far.
+    #[must_use]
+    pub fn heads(&self) -> Vec<String> {
         self.heads.lock().map(|heads| heads.clone()).unwrap_or_default()
     }
 
     /// `[[site]]` tables for hosts, each with what differs from `[inspect]`.
-    pub(crate) fn sites(&self, sites: &[(&str, &str)]) -> String {
+    #[must_use]
+    pub fn sites(&self, sites: &[(&str, &str)]) -> String {
         let address = self.address;
         let site = |(name, more): &(&str, &str)| {
             format!(

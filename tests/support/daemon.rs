@@ -9,21 +9,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
-use qantra_tests::{
+use crate::{
     binary::command,
     client::{Answer, Client},
 };
+use anyhow::{Result, ensure};
 
-pub(crate) struct Daemon {
-    pub(crate) address: SocketAddr,
+/// A daemon that runs until dropped.
+pub struct Daemon {
+    /// Where its proxy listens.
+    pub address: SocketAddr,
     folder: tempfile::TempDir,
     child: Child,
 }
 
 impl Daemon {
     /// `inspect` follows `[inspect]`; `sites` are whole tables.
-    pub(crate) fn start(rules: &str, inspect: &str, sites: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be started, or does not serve.
+    pub fn start(rules: &str, inspect: &str, sites: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join("rules"))?;
         std::fs::write(folder.path().join("rules/test.conf"), rules)?;
@@ -53,32 +58,49 @@ impl Daemon {
         Ok(daemon)
     }
 
-    pub(crate) fn log(&self) -> String {
+    /// What it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    pub(crate) fn rule_file(&self) -> PathBuf {
+    /// The file of its own rules.
+    #[must_use]
+    pub fn rule_file(&self) -> PathBuf {
         self.folder.path().join("rules/test.conf")
     }
 
-    pub(crate) fn resident_bytes(&self) -> u64 {
+    /// Its resident memory.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
     /// One raw request on a connection of its own.
-    pub(crate) fn ask(&self, request: &[u8]) -> Result<Answer> {
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub fn ask(&self, request: &[u8]) -> Result<Answer> {
         let mut client = Client::connect(self.address)?;
         client.send(request)?;
         client.answer()
     }
 
-    pub(crate) fn get(&self, host: &str, target: &str) -> Result<Answer> {
+    /// A plain GET.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub fn get(&self, host: &str, target: &str) -> Result<Answer> {
         self.ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
     }
 
-    pub(crate) fn post(&self, host: &str, kind: &str, body: &[u8]) -> Result<Answer> {
+    /// A POST with a body of a content type.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub fn post(&self, host: &str, kind: &str, body: &[u8]) -> Result<Answer> {
         let length = body.len();
         let head =
             format!("POST /post HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
@@ -86,12 +108,19 @@ impl Daemon {
     }
 
     /// A command of the running daemon, as JSON.
-    pub(crate) fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+    ///
+    /// # Errors
+    /// It fails, or is no JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
         let said = self.say(&[arguments, &["-o", "json"]].concat())?;
         Ok(serde_json::from_str(&said)?)
     }
 
-    pub(crate) fn say(&self, arguments: &[&str]) -> Result<String> {
+    /// A command of the running daemon.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn say(&self, arguments: &[&str]) -> Result<String> {
         let socket = self.folder.path().join("control.sock").display().to_string();
         let output = command(&[&["--socket", &socket], arguments].concat()).output()?;
         ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
