@@ -175,6 +175,15 @@ impl Core {
         &mut self,
         fields: impl Iterator<Item = &'a FlaggedField> + Clone,
     ) -> Result<Vec<(AttackClass, f32)>, ModelError> {
+        let probabilities = self.probabilities(fields)?;
+        Ok(probabilities.chunks_exact(self.classes.len()).map(|row| self.read(row)).collect())
+    }
+
+    /// What the model says of each field: one row of as many numbers as there are classes.
+    pub(super) fn probabilities<'a>(
+        &mut self,
+        fields: impl Iterator<Item = &'a FlaggedField> + Clone,
+    ) -> Result<Vec<f32>, ModelError> {
         let width = fields.clone().map(|field| field.ids.len().min(WIDTH_MAX)).max().unwrap_or(0);
         self.ids.clear();
         for field in fields {
@@ -182,8 +191,12 @@ impl Core {
             self.ids.extend(ids.iter().map(|id| i32::from(*id)));
             self.ids.extend(std::iter::repeat_n(i32::from(PADDING_ID), width - ids.len()));
         }
-        let probabilities = self.session.run(&self.ids, width)?;
-        Ok(probabilities.chunks_exact(self.classes.len()).map(|row| self.read(row)).collect())
+        self.session.run(&self.ids, width)
+    }
+
+    /// How many classes it tells apart.
+    pub(super) const fn class_count(&self) -> usize {
+        self.classes.len()
     }
 
     fn read(&self, probabilities: &[f32]) -> (AttackClass, f32) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::onnx::OnnxRefusal;
+
 /// A model could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -14,7 +16,7 @@ pub enum ModelError {
         reason: String,
     },
     /// A file cannot be read.
-    #[error("{path}: {source} (is `models.dir` right?)")]
+    #[error("{path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -66,6 +68,14 @@ pub enum ModelError {
         model: String,
         /// What is wrong.
         reason: String,
+    },
+    /// The file holds what no model of this program needs, or too much of it.
+    #[error("model `{model}`: refused before it was loaded: {refusal}")]
+    Refused {
+        /// The model's name.
+        model: String,
+        /// What, where, and the limit.
+        refusal: OnnxRefusal,
     },
     /// ONNX Runtime refused the file or failed while running it.
     #[error("model `{model}`: ONNX Runtime: {reason}")]

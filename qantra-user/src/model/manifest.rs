@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -12,8 +13,17 @@ use sha2::{Digest, Sha256};
 
 use super::error::{ModelError, one_line};
 
+/// The manifest's file name.
+const MANIFEST: &str = "manifest.toml";
 /// Files larger than this are no models of ours; a limit keeps a wrong path from filling the memory.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Largest manifest.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Most models, and most classes or thresholds of one.
+const MODELS_MAX: usize = 8;
+const PARTS_MAX: usize = 128;
+/// Longest name or version: they become labels of metrics.
+const NAME_BYTES_MAX: usize = 64;
 
 /// What a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +83,29 @@ pub struct ManifestEntry {
 }
 
 impl ManifestEntry {
+    /// Names that can be printed and used as labels, plain file names, lists of bounded length.
+    fn check(&self) -> Result<(), String> {
+        let is_name = |text: &str| {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
+            (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain)
+        };
+        if !is_name(&self.name) || !is_name(&self.version) {
+            let shown: String = self.name.chars().filter(|letter| !letter.is_control()).take(40).collect();
+            let limit = format!("1 to {NAME_BYTES_MAX} letters, digits and `._-+`");
+            return Err(format!("model `{shown}`: its name and version must be {limit}"));
+        }
+        let file = self.file.to_string_lossy();
+        if self.file.file_name() != Some(self.file.as_os_str()) || !is_name(&file) {
+            return Err(format!("model `{}`: `{}` must be a plain file name", self.name, one_line(&file)));
+        }
+        for (what, count) in [("classes", self.classes.len()), ("thresholds", self.thresholds.len())] {
+            if count > PARTS_MAX {
+                return Err(format!("model `{}`: {count} {what}, the limit is {PARTS_MAX}", self.name));
+            }
+        }
+        Ok(())
+    }
+
     /// A threshold that must be there.
     ///
     /// # Errors
@@ -110,10 +143,21 @@ impl Manifest {
     /// # Errors
     /// [`ModelError::Read`] or [`ModelError::Manifest`].
     pub fn read(dir: &Path) -> Result<Self, ModelError> {
-        let path = dir.join("manifest.toml");
-        let bytes = read_bounded(&path)?;
-        let manifest = |reason: String| ModelError::Manifest { path: path.clone(), reason };
-        let text = std::str::from_utf8(&bytes).map_err(|_| manifest("is not UTF-8".into()))?;
+        let path = dir.join(MANIFEST);
+        let bytes = read_bounded(&path, MANIFEST_BYTES_MAX)?;
+        Self::parse(&bytes, &path)
+    }
+
+    /// Reads a manifest's text. `path` is for errors, and where the files lie.
+    ///
+    /// # Errors
+    /// [`ModelError::Manifest`].
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, ModelError> {
+        let manifest = |reason: String| ModelError::Manifest { path: path.to_owned(), reason };
+        if bytes.len() as u64 > MANIFEST_BYTES_MAX {
+            return Err(manifest(format!("{} bytes, the limit for a manifest is {MANIFEST_BYTES_MAX}", bytes.len())));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| manifest("is not UTF-8".into()))?;
         let raw: RawManifest = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             manifest(format!("line {line}: {}", one_line(&error.message())))
@@ -121,7 +165,13 @@ impl Manifest {
         if raw.format != 1 {
             return Err(manifest(format!("format is {}, this qantra reads format 1", raw.format)));
         }
-        Ok(Self { path, models: raw.models })
+        if raw.models.len() > MODELS_MAX {
+            return Err(manifest(format!("{} models, the limit is {MODELS_MAX}", raw.models.len())));
+        }
+        for entry in &raw.models {
+            entry.check().map_err(manifest)?;
+        }
+        Ok(Self { path: path.to_owned(), models: raw.models })
     }
 
     /// The entry for a role.
@@ -147,13 +197,14 @@ impl Manifest {
                 expected: schema_hash.to_owned(),
             });
         }
-        if entry.file.file_name() != Some(entry.file.as_os_str()) {
-            let reason = format!("model `{}`: `{}` must be a plain file name", entry.name, entry.file.display());
-            return Err(ModelError::Manifest { path: self.path.clone(), reason });
-        }
+        self.bytes(entry)
+    }
+
+    /// The bytes of an entry's file, whatever its features are.
+    fn bytes(&self, entry: &ManifestEntry) -> Result<Vec<u8>, ModelError> {
         let path = self.path.with_file_name(&entry.file);
-        let bytes = read_bounded(&path)?;
-        let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = read_bounded(&path, FILE_BYTES_MAX)?;
+        let found = sha256(&bytes);
         if found != entry.sha256 {
             return Err(ModelError::Checksum { path, found, expected: entry.sha256.clone() });
         }
@@ -161,11 +212,19 @@ impl Manifest {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, ModelError> {
+/// SHA-256 in lower-case hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a file of a bounded size.
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ModelError> {
     let failed = |source| ModelError::Read { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(failed)?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(failed(std::io::Error::other(format!("{length} bytes is more than {FILE_BYTES_MAX}"))));
+    if length > bytes_max {
+        return Err(failed(std::io::Error::other(format!("{length} bytes is more than {bytes_max}"))));
     }
-    fs::read(path).map_err(failed)
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(bytes_max).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(bytes)
 }

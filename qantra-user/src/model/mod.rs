@@ -2,19 +2,23 @@
 //! Runtime; it must never block a request: what comes too late is dropped and counted.
 
 mod cache;
+mod canary;
 mod classifier;
 mod error;
 mod gate;
 mod manifest;
+mod onnx;
 mod session;
 mod source;
 #[cfg(test)]
 mod tests;
 
+pub use canary::{CheckReport, CheckedModel, check_folder};
 pub use classifier::{Answer, Classifier, ClassifierLimits, Core, Job, QueueFull, RequestAttack};
 pub use error::ModelError;
 pub use gate::{FlaggedField, GateScore, RequestGate, Scratch};
 pub use manifest::{Manifest, ManifestEntry, ModelRole};
+pub use onnx::{OnnxLimits, OnnxRefusal, OnnxSummary};
 pub use session::{IdSession, MatrixSession, Runtime};
 pub use source::{SourceClaim, SourceModels, SourceScores};
 

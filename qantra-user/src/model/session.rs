@@ -10,7 +10,10 @@ use ort::{
 };
 use parking_lot::Mutex;
 
-use super::error::{ModelError, one_line};
+use super::{
+    error::{ModelError, one_line},
+    onnx::{self, OnnxLimits},
+};
 
 /// ONNX Runtime, loaded into the process. Loading it a second time gives the first one: a library cannot be unloaded.
 #[derive(Clone)]
@@ -49,8 +52,10 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// Makes a session: one thread, all graph optimisations, no spinning.
+    /// Makes a session: one thread, all graph optimisations, no spinning. No bytes get here unchecked.
     fn session(&self, model: &str, bytes: &[u8]) -> Result<Session, ModelError> {
+        onnx::check(bytes, &OnnxLimits::DAEMON)
+            .map_err(|refusal| ModelError::Refused { model: model.to_owned(), refusal })?;
         let onnx =
             |error: &dyn std::fmt::Display| ModelError::Onnx { model: model.to_owned(), reason: one_line(error) };
         let builder = Session::builder(&self.environment).map_err(|e| onnx(&e))?;

@@ -93,6 +93,17 @@ impl SourceModels {
         self.anomalies(&rows)
     }
 
+    /// What the classifier alone says of each source: one row of as many numbers as there are classes.
+    pub(super) fn class_probabilities(&mut self, vectors: &[SourceVector]) -> Result<Vec<f32>, ModelError> {
+        let rows: Vec<f32> = vectors.iter().flat_map(|vector| vector.values).collect();
+        self.probabilities(&rows)
+    }
+
+    /// How many classes it tells apart.
+    pub(super) const fn class_count(&self) -> usize {
+        self.classes.len()
+    }
+
     /// Scores a batch. Costs some µs for each source, and a run of the classifier more for each claim.
     ///
     /// # Errors

@@ -218,10 +218,10 @@ fn broken_files_are_errors_of_one_line() -> TestResult {
     let swapped = classifier.as_slice();
     let cases: [(&[u8], bool, &str); 6] = [
         (&flipped, false, "sha256"),
-        (&gate[..gate.len() - 100], true, "ONNX Runtime"),
-        (&gate[..20], true, "ONNX Runtime"),
-        (&garbage, true, "ONNX Runtime"),
-        (b"", true, "ONNX Runtime"),
+        (&gate[..gate.len() - 100], true, "not a valid ONNX message"),
+        (&gate[..20], true, "not a valid ONNX message"),
+        (&garbage, true, "refused before it was loaded"),
+        (b"", true, "says no format version"),
         (swapped, true, "output"),
     ];
     for (bytes, in_manifest, expected) in cases {
