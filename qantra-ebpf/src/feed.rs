@@ -21,7 +21,8 @@ struct Tables {
 impl FeedV4 for Tables {
     #[inline(always)]
     fn block(&self, index: u32) -> Option<Block> {
-        FEED_BLOCKS.get_value(self.slot, &index).copied()
+        let [few, many, leaves] = *FEED_BLOCKS.get_value(self.slot, &index)?;
+        Some(Block { few, many, leaves: leaves as u32, reserved: 0 })
     }
 
     #[inline(always)]
@@ -39,7 +40,8 @@ impl FeedV6 for Tables {
 
     #[inline(always)]
     fn cell(&self, index: u32) -> Option<Cell> {
-        FEED_CELLS.get_value(self.slot, &index).copied()
+        let [key, value] = *FEED_CELLS.get_value(self.slot, &index)?;
+        Some(Cell { key, value })
     }
 }
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use qantra_common::{
     cookie::{CookieCounts, LOCAL_ADDRESSES_MAX, SynRate},
-    feed::{BLOCKS, Block, Cell, FILTER_WORDS, FeedState},
+    feed::{BLOCKS, FILTER_WORDS, FeedState},
     filter,
     limit::Bucket,
     map::{
@@ -56,9 +56,11 @@ const ANY_SIZE: usize = (1 << 12) | MMAPABLE;
 const MMAPABLE: usize = 1 << 10;
 #[map]
 pub(crate) static FEED_STATE: Array<FeedState> = Array::with_max_entries(1, 0);
-// Blocks, and filters, have one size: only then does the kernel inline the lookup.
+// Blocks, and filters, have one size: only then does the kernel inline the lookup. Values are arrays of numbers, which are
+// blocks and cells: kernels up to 6.1 take a struct for something that may hold a timer when type information names it, and
+// for something else when it does not, as in the maps that user space makes.
 #[btf_map]
-pub(crate) static FEED_BLOCKS: btf_maps::ArrayOfMaps<btf_maps::Array<Block, { BLOCKS as usize }, MMAPABLE>, 4> =
+pub(crate) static FEED_BLOCKS: btf_maps::ArrayOfMaps<btf_maps::Array<[u64; 3], { BLOCKS as usize }, MMAPABLE>, 4> =
     btf_maps::ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static FEED_LEAVES: btf_maps::ArrayOfMaps<btf_maps::Array<u64, 1, ANY_SIZE>, 4> =
@@ -67,7 +69,7 @@ pub(crate) static FEED_LEAVES: btf_maps::ArrayOfMaps<btf_maps::Array<u64, 1, ANY
 pub(crate) static FEED_FILTER_V6: btf_maps::ArrayOfMaps<btf_maps::Array<u64, { FILTER_WORDS as usize }, MMAPABLE>, 4> =
     btf_maps::ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static FEED_CELLS: btf_maps::ArrayOfMaps<btf_maps::Array<Cell, 1, ANY_SIZE>, 4> =
+pub(crate) static FEED_CELLS: btf_maps::ArrayOfMaps<btf_maps::Array<[u64; 2], 1, ANY_SIZE>, 4> =
     btf_maps::ArrayOfMaps::new();
 #[map]
 pub(crate) static FEED_HITS: PerCpuArray<FeedHits> = PerCpuArray::with_max_entries(2 * (FEED_HIT_PLACES + 1), 0);
