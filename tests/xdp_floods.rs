@@ -5,10 +5,12 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use qantra_common::source::FLUSH_PACKETS;
 use qantra_tests::{
     cable::{BOX, BOX_V6, CLIENT, CLIENT_PORT, CLIENT_V6, Cable, PORT, verdicts},
     kernel::{Pins, ban},
@@ -20,7 +22,7 @@ use qantra_tests::{
     random::Random,
 };
 use qantra_user::{
-    config::{Hook, Role},
+    config::{Hook, KernelConfig, LimitsConfig, Role},
     decide::Direction,
     enforce::KernelPlane,
     xdp::{Kernel, KernelEvent},
@@ -65,6 +67,49 @@ fn floods_by_hping3_are_told_apart() -> Result<()> {
             let counts = since(&before, &kernel)?;
             assert_eq!(counts.get(reason), Some(&2_000), "{hook:?} {reason}: {counts:?}");
             assert_eq!(cable.pings()?, [true, true], "{hook:?}: after {reason}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn floods_by_hping3_get_a_budget_and_others_all_they_send() -> Result<()> {
+    const RATE_PPS: u32 = 100;
+    let none = LimitsConfig {
+        packets_pps: 0,
+        syn_pps: 0,
+        udp_pps: 0,
+        icmp_pps: 0,
+        flows_pps: 0,
+        burst_ms: 1_000,
+        neighbours: 0,
+        reflection_pps: 0,
+    };
+    let floods: [(&str, LimitsConfig, &[&str]); 3] = [
+        ("limit_syn", LimitsConfig { syn_pps: RATE_PPS, ..none }, &["--syn", "--destport", "9"]),
+        ("limit_udp", LimitsConfig { udp_pps: RATE_PPS, ..none }, &["--udp", "--destport", "9"]),
+        ("limit_icmp", LimitsConfig { icmp_pps: RATE_PPS, ..none }, &["--icmp"]),
+    ];
+    let cpus = thread::available_parallelism()?.get() as f64;
+    for hook in HOOKS {
+        for (reason, limits, arguments) in &floods {
+            let (cable, pins) = (Cable::new("qx-budget")?, Pins::new());
+            let kernel =
+                cable.start(&pins, &KernelConfig { limits: limits.clone(), ..pins.config() }, Role::Wan, hook)?;
+            let begun = Instant::now();
+            // One source floods while another, the client's own address, is answered.
+            let spoofed = [&["--spoof", "203.0.113.9"], *arguments, &[BOX]].concat();
+            thread::scope(|scope| -> Result<()> {
+                let flood = scope.spawn(|| hping(&cable, &spoofed));
+                while !flood.is_finished() {
+                    assert_eq!(cable.pings()?, [true, true], "{hook:?}: during {reason}");
+                }
+                flood.join().map_err(|_| anyhow!("the flood failed"))?
+            })?;
+            let dropped = verdicts(&kernel)?.get(*reason).copied().unwrap_or(0);
+            // Its budget, what it had saved up, and what waits in each processor's slot before it is charged.
+            let budget = f64::from(RATE_PPS) * (1.0 + begun.elapsed().as_secs_f64()) + f64::from(FLUSH_PACKETS) * cpus;
+            assert!(dropped < 2_000 && dropped as f64 >= 2_000.0 - budget, "{hook:?} {reason}: {dropped} of 2,000");
         }
     }
     Ok(())
@@ -198,7 +243,7 @@ fn garbage_is_counted_to_the_last_frame() -> Result<()> {
         let (before, received) = (verdicts(&kernel)?, cable.received()?);
         let frames = garbage(FRAMES, &mut Random::new(2_026))?;
         replay(&cable.client, CLIENT_PORT, &frames, 20_000)?;
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         let (counts, received) = (since(&before, &kernel)?, cable.received()? - received);
         let judged: u64 = counts.values().sum();
         assert!(received >= FRAMES as u64, "{hook:?}: {received} came in");
@@ -222,7 +267,7 @@ fn transfer(cable: &Cable, bytes: usize) -> Result<()> {
         TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_secs(5))?
     };
     let (mut inlet, _) = listener.accept()?;
-    let sender = std::thread::spawn(move || outlet.write_all(&vec![7; bytes]));
+    let sender = thread::spawn(move || outlet.write_all(&vec![7; bytes]));
     let mut buffer = vec![0; 65_536];
     let mut total = 0;
     while total < bytes {
