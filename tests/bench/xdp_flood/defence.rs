@@ -75,7 +75,7 @@ pub(crate) struct Active<'a> {
 enum What {
     Nothing,
     Qantra(Option<Box<(Kernel, Pins)>>),
-    QantraNftables(NftPlane),
+    QantraNftables(Box<NftPlane>),
     Nftables,
 }
 
@@ -180,7 +180,7 @@ fn last_rung(gateway: &NetNs, port: &str) -> Result<What> {
         plane.ban(&ban(&source.to_string(), Direction::Source, None))?;
     }
     plane.cover(&[(port, Role::Wan)])?;
-    Ok(What::QantraNftables(plane))
+    Ok(What::QantraNftables(Box::new(plane)))
 }
 
 /// The addresses as a list: merged, as the kernel half wants it.

@@ -74,11 +74,12 @@ pub(super) fn integers(name: &str, numbers: &[u64]) -> Message {
     numbers.iter().fold(Message::default().text(1, name).number(20, 7), |list, number| list.number(8, *number))
 }
 
-/// An ensemble of one tree: for each node its id and children; a node without children is a leaf.
-pub(super) fn trees(nodes: &[(u64, Option<(u64, u64)>)]) -> Message {
-    let list = |name, of: &dyn Fn(&(u64, Option<(u64, u64)>)) -> u64| {
-        integers(name, &nodes.iter().map(of).collect::<Vec<_>>())
-    };
+/// A node's id and its children; without children it is a leaf.
+pub(super) type TreeNode = (u64, Option<(u64, u64)>);
+
+/// An ensemble of one tree.
+pub(super) fn trees(nodes: &[TreeNode]) -> Message {
+    let list = |name, of: &dyn Fn(&TreeNode) -> u64| integers(name, &nodes.iter().map(of).collect::<Vec<_>>());
     let modes = nodes.iter().fold(Message::default().text(1, "nodes_modes"), |modes, (_, children)| {
         modes.text(9, if children.is_some() { "BRANCH_LEQ" } else { "LEAF" })
     });

@@ -35,7 +35,7 @@ pub(super) fn check(place: &str, attributes: &[&[u8]], limits: &OnnxLimits) -> R
     // Every node has one parent at most, so walking down from the roots sees each once; what is left is on a cycle.
     let mut is_child = vec![false; count];
     let mut children = vec![None; count];
-    for at in 0..count {
+    for (at, children) in children.iter_mut().enumerate() {
         if lists.modes[at] == b"LEAF" {
             continue;
         }
@@ -49,7 +49,7 @@ pub(super) fn check(place: &str, attributes: &[&[u8]], limits: &OnnxLimits) -> R
                 return Err(wrong(place, what));
             }
         }
-        children[at] = Some([yes, no]);
+        *children = Some([yes, no]);
     }
     let mut open: Vec<(usize, usize)> = (0..count).filter(|at| !is_child[*at]).map(|at| (at, 0)).collect();
     let mut seen = 0;
