@@ -151,6 +151,8 @@ fn verdict(kernel: &Kernel, entry: Entry, frame: &[u8]) -> Result<Verdict> {
     Ok(verdict)
 }
 
+/// Longer than the kernel's tick: bans may end that much late.
+const TICK_NS: u64 = 20_000_000;
 const ENTRIES: [Entry; 3] = [Entry::Xdp, Entry::XdpFrags, Entry::Tc];
 
 /// The programs see test frames on the interface with index 1: the loopback of a namespace of its own.
@@ -496,7 +498,8 @@ fn a_net(is_v6: bool) -> impl Strategy<Value = IpNet> {
 
 fn a_ban(is_v6: bool) -> impl Strategy<Value = KernelBan> {
     let hour_ns = 3_600_000_000_000_u64;
-    let ends = prop_oneof![Just(None), Just(Some(1)), Just(Some(boot_ns() + hour_ns)), Just(Some(boot_ns()))];
+    let just_over = boot_ns() - TICK_NS;
+    let ends = prop_oneof![Just(None), Just(Some(1)), Just(Some(boot_ns() + hour_ns)), Just(Some(just_over))];
     let direction = prop_oneof![Just(Source), Just(Destination), Just(Both)];
     (a_net(is_v6), direction, ends).prop_map(|(net, direction, expires_boot_ns)| KernelBan {
         net,

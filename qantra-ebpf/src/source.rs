@@ -129,7 +129,7 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
 /// all the same. `None` when it is one of so many that each must be counted by the sketch alone.
 #[inline(never)]
 fn settle<'a>(one: &'a mut SourceSlot, other: &'a mut SourceSlot, visit: &Visit<'_>) -> Option<&'a mut SourceSlot> {
-    let epoch = (coarse_boot_ns() >> EPOCH_SHIFT) as u32;
+    let epoch = epoch_now();
     // SAFETY: live values of this CPU.
     let (cpu, spare) = unsafe { (&mut *CPU_STATE.get_ptr_mut(0)?, &mut *slot_at(SPARE_SLOT)?) };
     begin_epoch(cpu, epoch);
@@ -178,6 +178,12 @@ fn standing(slot: &SourceSlot, epoch: u32) -> u32 {
     }
 }
 
+/// By one clock for all of a CPU's slots: one that is flushed in the next epoch already would seem to be long out of use.
+#[inline(always)]
+fn epoch_now() -> u32 {
+    (coarse_boot_ns() >> EPOCH_SHIFT) as u32
+}
+
 #[inline(always)]
 fn begin_epoch(cpu: &mut CpuState, epoch: u32) {
     if cpu.epoch != epoch {
@@ -221,8 +227,7 @@ fn sketch(hash: u64, packets: u32, epoch: u32) -> u32 {
 #[inline(never)]
 fn flush(slot: &mut SourceSlot, visit: &Visit<'_>) {
     let (interface, tunables) = (visit.interface, visit.tunables);
-    let now_boot_ns = boot_ns();
-    let epoch = (now_boot_ns >> EPOCH_SHIFT) as u32;
+    let epoch = epoch_now();
     if slot.epoch != epoch {
         slot.total = if epoch.wrapping_sub(slot.epoch) == 1 { slot.total >> 2 } else { 0 };
         slot.epoch = epoch;
@@ -231,7 +236,7 @@ fn flush(slot: &mut SourceSlot, visit: &Visit<'_>) {
     slot.total += slot.counts[PACKETS];
     slot.due = slot.total.clamp(1, FLUSH_PACKETS);
     if tunables.limits.is_on != 0 && interface.flags & CHECK_LIMITS != 0 && slot.total >= CHARGED_PACKETS {
-        limit::charge_source(slot, &tunables.limits, now_boot_ns);
+        limit::charge_source(slot, &tunables.limits, boot_ns());
     }
     hand_on(slot, visit);
 }
