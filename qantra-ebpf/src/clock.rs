@@ -12,8 +12,8 @@ pub(crate) fn boot_ns() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
-/// Now, or up to one tick of the kernel (1 to 10 ms) ago: reading the clock is a fifth of what a dropped packet costs, and the
-/// tick's number is one read that the kernel inlines. Only for what may be that much late, on this CPU alone.
+/// Now, or up to one tick of the kernel (1 to 10 ms) ago: reading the clock is a third of what a drop for a decision costs, and
+/// the tick's number is one read that the kernel inlines. Only for what may be that much late, on this CPU alone.
 #[inline(always)]
 pub(crate) fn coarse_boot_ns() -> u64 {
     let Some(cpu) = CPU_STATE.get_ptr_mut(0) else { return boot_ns() };
