@@ -12,7 +12,7 @@ use crate::{
     parse::AllowScope,
     regex::Pattern,
     settings::EngineMode,
-    template::{Template, TxSlot},
+    template::{Part, Template, TxSlot},
     variable::{Kind, Variable},
 };
 
@@ -191,4 +191,19 @@ pub(crate) struct Rule {
     /// Where `skipAfter` goes on, in the phase's list.
     pub(crate) skip_to: Option<u32>,
     pub(crate) meta: Meta,
+}
+
+impl Rule {
+    /// Whether it looks at the head of the response, or writes of it into a log.
+    pub(crate) fn tells_of_response_head(&self) -> bool {
+        let in_text = |template: &Template| {
+            template
+                .parts
+                .iter()
+                .any(|part| matches!(part, Part::Variable(variable, _) if variable.is_of_response_head()))
+        };
+        self.targets.iter().any(|target| target.variable.is_of_response_head())
+            || in_text(&self.meta.msg)
+            || in_text(&self.meta.logdata)
+    }
 }

@@ -205,6 +205,42 @@ impl Variable {
         matches!(self.kind(), Kind::Dynamic) && !many && !self.is_persistent()
     }
 
+    /// How much of a request or response a match on it tells: what a client or an origin wrote, most; a count or a mode of
+    /// the rules themselves, nothing.
+    pub(crate) const fn telling(self) -> u8 {
+        match self {
+            Self::RequestMethod
+            | Self::RequestProtocol
+            | Self::ReqbodyProcessor
+            | Self::RemoteAddr
+            | Self::ServerName
+            | Self::ServerPort
+            | Self::WebAppId
+            | Self::ResponseStatus
+            | Self::ResponseProtocol => 1,
+            Self::RequestUri | Self::RequestUriRaw | Self::RequestFilename | Self::RequestBasename | Self::PathInfo => {
+                2
+            }
+            // Persistent collections, times, and what rules wrote down.
+            _ if matches!(self.kind(), Kind::Dynamic) => 0,
+            _ => 3,
+        }
+    }
+
+    /// Whether it is known from the head of the response on.
+    pub(crate) const fn is_of_response_head(self) -> bool {
+        matches!(
+            self,
+            Self::ResponseContentLength
+                | Self::ResponseContentType
+                | Self::ResponseHeaders
+                | Self::ResponseHeadersNames
+                | Self::ResponseProtocol
+                | Self::ResponseStatus
+                | Self::StatusLine
+        )
+    }
+
     /// The persistent collections.
     pub(crate) const fn is_persistent(self) -> bool {
         matches!(self, Self::Ip | Self::Global | Self::Session | Self::User | Self::Resource)

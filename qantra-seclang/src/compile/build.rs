@@ -41,7 +41,6 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         firsts: Vec::new(),
         scopes: Vec::new(),
         removals: Vec::new(),
-        warnings: Vec::new(),
     };
     check_ids(&parsed.entries)?;
     let mut phases = builder.entries(&parsed.entries)?;
@@ -67,6 +66,7 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
             .map(|rule| if let Operator::Pm(set) = &rule.operator { set.bytes() } else { 0 })
             .sum::<usize>();
     let count = parsed.entries.iter().filter(|entry| matches!(entry, Entry::Rule(_))).count();
+    let warnings = warnings(&builder.rules);
     let mut set = RuleSet {
         settings: parsed.settings,
         rules: builder.rules,
@@ -81,13 +81,26 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         constants: folded.constants,
         looks_at_files: false,
         signatures: parsed.signatures,
-        warnings: builder.warnings,
+        warnings,
         count,
         folded: folded.gone.len(),
         pattern_bytes,
     };
     set.looks_at_files = set.looks_at(Variable::FilesTmpContent);
     Ok(set)
+}
+
+/// What rules that run need of the host, once for each place.
+fn warnings(rules: &[Rule]) -> Vec<(Position, String)> {
+    let of_rule = |rule: &Rule| {
+        let name = match rule.operator {
+            Operator::Geo => "geoLookup",
+            Operator::BlockList(_) => "rbl",
+            _ => return None,
+        };
+        Some((rule.meta.position.clone(), format!("@{name} matches only when the host looks it up")))
+    };
+    rules.iter().filter_map(of_rule).collect()
 }
 
 /// A phase's list with the test that spares most rules.
@@ -177,7 +190,6 @@ struct Builder<'a> {
     /// What `ctl` actions speak of; their sets are made when all rules are known.
     scopes: Vec<CtlScope>,
     removals: Vec<Removal>,
-    warnings: Vec<(Position, String)>,
 }
 
 impl Builder<'_> {
@@ -323,12 +335,7 @@ impl Builder<'_> {
         let limit = self.backtrack_limit;
         let mut context =
             OperatorContext { files: self.files, file: &link.file, names: &mut self.names, backtrack_limit: limit };
-        let operator = Operator::compile(ast, &mut context)?;
-        if matches!(operator, Operator::Geo | Operator::BlockList(_)) {
-            let said = format!("@{} matches only when the host looks it up", ast.name);
-            self.warnings.push((link.position.clone(), said));
-        }
-        Ok(operator)
+        Operator::compile(ast, &mut context)
     }
 
     fn select(&mut self, selector: &Selector) -> Result<Select, Reason> {

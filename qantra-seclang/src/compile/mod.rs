@@ -137,6 +137,19 @@ impl RuleSet {
         first.filter(|rule| rule.slot.is_none() && !rule.targets.is_empty()).map(|rule| rule.id)
     }
 
+    /// Whether a rule runs when the head of a response is in, or tells afterwards of what was in it. Rules about its body
+    /// are no such rules.
+    #[must_use]
+    pub fn looks_at_response_head(&self) -> bool {
+        let links = |step: &Step| {
+            std::iter::successors(self.rules.get(step.first as usize), |rule| {
+                rule.next.and_then(|next| self.rules.get(next as usize))
+            })
+        };
+        let after = self.steps[4].iter().chain(&self.steps[5]);
+        !self.steps[3].is_empty() || after.flat_map(links).any(Rule::tells_of_response_head)
+    }
+
     /// Whether any rule looks at a variable.
     pub(crate) fn looks_at(&self, variable: Variable) -> bool {
         self.rules.iter().any(|rule| rule.targets.iter().any(|target| target.variable == variable))

@@ -11,7 +11,7 @@ use crate::{
     settings::EngineMode,
     store::Span,
     template::number,
-    transaction::scratch::TxValue,
+    transaction::{report::Told, scratch::TxValue},
     variable::{Kind, Variable},
 };
 
@@ -57,24 +57,36 @@ impl Transaction<'_, '_> {
         }
         let rules = &self.rules.rules;
         let mut at = first;
+        let mut told: Option<Told> = None;
         loop {
             let Some(rule) = rules.get(at as usize) else { return Next::Rule };
             if !self.match_link(first, rule, host) {
                 return Next::Rule;
             }
+            // A `SecAction` looks at nothing.
+            let matched = if rule.targets.is_empty() { Matched::default() } else { self.s.last };
+            let link = Told { link: at, matched };
+            told = Some(match told {
+                // Of links that say as much, the first: those after it only narrow it down.
+                Some(known) if known.matched.variable.telling() >= link.matched.variable.telling() => known,
+                _ => link,
+            });
             match rule.next {
                 Some(next) => at = next,
                 None => break,
             }
         }
-        rules.get(first as usize).map_or(Next::Rule, |rule| self.chain_matched(first, rule, host))
+        match (rules.get(first as usize), told) {
+            (Some(rule), Some(told)) => self.chain_matched(first, rule, told, host),
+            _ => Next::Rule,
+        }
     }
 
-    fn chain_matched(&mut self, number: u32, rule: &Rule, host: &mut Host<'_>) -> Next {
+    fn chain_matched(&mut self, number: u32, rule: &Rule, told: Told, host: &mut Host<'_>) -> Next {
         if let Some(severity) = rule.meta.severity {
             self.s.highest_severity = self.s.highest_severity.min(severity);
         }
-        self.record(number, rule, host);
+        self.record(number, rule, told, host);
         if self.engine == EngineMode::On && self.phase < 5 {
             let ending = match &rule.disruption {
                 Disruption::Pass => None,

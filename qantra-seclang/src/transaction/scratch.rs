@@ -36,6 +36,8 @@ impl Default for Matched {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
     pub(super) rule: u32,
+    /// The link that is told of.
+    pub(super) link: u32,
     pub(super) matched: Matched,
     pub(super) msg: Span,
     pub(super) data: Span,
