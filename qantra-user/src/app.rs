@@ -10,6 +10,7 @@ mod control;
 mod drops;
 mod interfaces;
 mod judge;
+mod learning;
 mod planes;
 mod privileges;
 mod rules;
@@ -36,6 +37,7 @@ use control::Daemon;
 use drops::DropHub;
 use interfaces::Follower;
 use judge::RequestJudge;
+use learning::{LearnerThread, Learning};
 use planes::Planes;
 use rules::{RuleKeeper, RuleRunner};
 
@@ -162,6 +164,8 @@ struct Stages {
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
     rules: Arc<RuleKeeper>,
+    learning: Arc<Learning>,
+    learner: LearnerThread,
 }
 
 impl Stages {
@@ -191,8 +195,12 @@ impl Stages {
         let drops = Arc::new(DropHub::new(kernel.as_ref().map(Kernel::plane), config.kernel.drop_sample));
         let (models, model_problem) = load_models(config, &metrics);
         let rules = RuleKeeper::load(config, Arc::clone(&metrics))?;
+        let models = Arc::new(ArcSwapOption::from_pointee(models));
+        let shared = Arc::new(ArcSwap::new(Arc::clone(config)));
+        let (learning, learner) =
+            learning::start(Arc::clone(&shared), Arc::clone(&store), Arc::clone(&models), Arc::clone(&metrics))?;
         Ok(Self {
-            config: Arc::new(ArcSwap::new(Arc::clone(config))),
+            config: shared,
             path: path.to_owned(),
             metrics,
             kernel: kernel.map(|kernel| Arc::new(Mutex::new(kernel))),
@@ -201,12 +209,14 @@ impl Stages {
             enforcer,
             actor: Arc::new(actor),
             feeds: Arc::new(feeds),
-            models: Arc::new(ArcSwapOption::from_pointee(models)),
+            models,
             model_problem,
             observations: bounded(OBSERVATIONS_MAX),
             board: Arc::default(),
             drops,
             rules: Arc::new(rules),
+            learning,
+            learner,
         })
     }
 
@@ -233,7 +243,7 @@ impl Stages {
             Arc::clone(&self.models),
             observations.clone(),
             Arc::clone(&self.metrics),
-            Arc::clone(&rules),
+            (Arc::clone(&rules), Arc::clone(&self.learning)),
         );
         let counters = Arc::new(ProxyCounters::default());
         let proxy = doors.proxy.with_judge(Arc::new(judge), Arc::clone(&counters));
@@ -271,9 +281,9 @@ impl Stages {
         drop(follower);
         drop(collector);
         drop(upkeep_stop);
-        let Self { actor, store, feeds, observations, .. } = self;
-        drop(observations);
-        for thread in [analysis, upkeep] {
+        let Self { actor, store, feeds, observations, learner, .. } = self;
+        drop((observations, learner.stop));
+        for thread in [analysis, upkeep, learner.thread] {
             if thread.join().is_err() {
                 tracing::error!("a thread ended badly");
             }

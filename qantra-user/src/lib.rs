@@ -27,6 +27,7 @@ pub mod features; // [pure]
 pub mod flow; // [pure]
 pub mod inspect; // [pure]
 pub mod intel;
+pub mod learn; // [pure]
 pub mod model;
 mod netlink;
 pub mod nft;

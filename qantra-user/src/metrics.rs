@@ -2,6 +2,7 @@
 //! an address must never become a label: labels are few and known, sources are many and chosen by strangers.
 
 mod feeds;
+mod learn;
 mod rules;
 mod serve;
 
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use feeds::FeedMetrics;
+pub use learn::LearnMetrics;
 pub use rules::RuleMetrics;
 pub use serve::{ServeError, bind, serve};
 
@@ -82,6 +84,8 @@ pub struct Metrics {
     pub feeds: FeedMetrics,
     /// Rules.
     pub rules: Arc<RuleMetrics>,
+    /// Learning on the box.
+    pub learn: LearnMetrics,
 
     /// `qantra_fail_open_total{plane}`: what went on unchecked because a plane was missing, late or broken.
     pub fail_open: IntCounterVec,
@@ -206,6 +210,7 @@ impl Metrics {
             )?,
             feeds: FeedMetrics::declare(r)?,
             rules: Arc::new(RuleMetrics::declare(r)?),
+            learn: LearnMetrics::declare(r)?,
             fail_open: counters(
                 r,
                 "qantra_fail_open_total",

@@ -12,7 +12,9 @@ use std::{
 use qantra_common::{DropReason, event::DropEvent, packet::Address};
 use qantra_tests::binary::{command, transcript};
 use qantra_user::{
-    api::{Control, ControlError, ControlSocket, LoadModels, ModelList, Reloaded, Status, Tap, TopSnapshot, Watch},
+    api::{
+        Control, ControlError, ControlSocket, Learned, LoadModels, ModelList, Reloaded, Status, Tap, TopSnapshot, Watch,
+    },
     clock::Now,
     config::{Config, FeedsConfig, StoreConfig, parse_net},
     decide::{Decision, DecisionId, Standing},
@@ -124,6 +126,10 @@ impl Control for Desk {
     fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError> {
         let dir = request.dir.clone().unwrap_or_default().join("manifest.toml");
         std::fs::read(&dir).map(|_| ModelList::default()).map_err(|error| ControlError::Model(error.into()))
+    }
+
+    fn learned(&self) -> Learned {
+        Learned { requests_min: 10_000, sources_min: 16, ..Learned::default() }
     }
 
     fn set_simulation(&self, on: bool) {

@@ -9,6 +9,7 @@ mod blocklists;
 mod capture;
 mod client;
 mod desk;
+mod learned;
 mod server;
 mod socket;
 mod top;
@@ -26,6 +27,7 @@ use crate::{
 pub use blocklists::RefreshFeeds;
 pub use capture::{CaptureQuery, CapturedDrop, Tap};
 pub use client::{Client, ClientError};
+pub use learned::{Learned, LearnedPlace};
 pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
 pub use top::{TopDecision, TopInterface, TopProgram, TopReason, TopSnapshot, TopSource, Watch};
@@ -84,6 +86,9 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// A model is missing, damaged or made for other features.
     fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError>;
+
+    /// What the box has learnt of its sites.
+    fn learned(&self) -> Learned;
 
     /// Turns simulation on or off.
     fn set_simulation(&self, on: bool);

@@ -19,7 +19,7 @@ use tokio::{net::UnixListener, sync::Semaphore};
 
 use super::{
     Access, CaptureQuery, CapturedDrop, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, Tap, batch,
-    blocklists, desk,
+    blocklists, desk, learned,
 };
 use crate::{clock::Now, config::parse_net, decide::DecisionId, intel::FeedError};
 
@@ -82,6 +82,7 @@ pub async fn serve(
         .route("/v1/simulation", get(simulation).put(set_simulation))
         .route("/v1/reload", post(reload))
         .merge(blocklists::routes())
+        .merge(learned::routes())
         .fallback(async || error(StatusCode::NOT_FOUND, "there is no such endpoint".into()))
         .layer(middleware::from_fn_with_state(shared.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -10,6 +10,7 @@ use super::{
     Stages,
     actor::Actor,
     drops::DropHub,
+    learning::Learning,
     planes::Planes,
     rules::RuleKeeper,
     simulated_sites,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{
-        Control, ControlError, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, Reloaded,
+        Control, ControlError, InterfaceStatus, Learned, ListenerStatus, LoadModels, ModelList, ModelStatus, Reloaded,
         SiteStatus, Status, SynCookieCounts, Tap, TargetStatus, Watch,
     },
     clock::Now,
@@ -51,6 +52,7 @@ pub(super) struct Daemon {
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
     rules: Arc<RuleKeeper>,
+    learning: Arc<Learning>,
     /// One change of configuration or models at a time.
     changing: Mutex<()>,
 }
@@ -74,6 +76,7 @@ impl Daemon {
             board: Arc::clone(&stages.board),
             drops: Arc::clone(&stages.drops),
             rules: Arc::clone(&stages.rules),
+            learning: Arc::clone(&stages.learning),
             changing: Mutex::new(()),
         }
     }
@@ -277,6 +280,10 @@ impl Control for Daemon {
         }
         self.swap_models(&config)?;
         Ok(self.models())
+    }
+
+    fn learned(&self) -> Learned {
+        self.learning.report()
     }
 
     fn set_simulation(&self, on: bool) {

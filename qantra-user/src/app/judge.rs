@@ -9,7 +9,11 @@ use http::{HeaderMap, StatusCode, Version};
 use prometheus::IntCounter;
 use tokio::sync::oneshot;
 
-use super::{actor::Actor, rules::RuleRunner};
+use super::{
+    actor::Actor,
+    learning::{Learning, LocalVerdict},
+    rules::RuleRunner,
+};
 use crate::{
     clock::{self, Now},
     config::Config,
@@ -18,6 +22,7 @@ use crate::{
     enforce::Enforcer,
     flow::Observation,
     inspect::{RequestView, RuleRun},
+    learn::RequestSketch,
     metrics::Metrics,
     model::{Answer, Job, Models, Scratch},
     proxy::{Judge, Judgement, Opinion, RequestContext, RuleOpinion},
@@ -44,6 +49,7 @@ pub(super) struct RequestJudge {
     answers: [IntCounter; 4],
     metrics: Arc<Metrics>,
     rules: Arc<RuleRunner>,
+    learning: Arc<Learning>,
 }
 
 impl RequestJudge {
@@ -54,17 +60,44 @@ impl RequestJudge {
         models: Arc<ArcSwapOption<Models>>,
         observations: Sender<Observation>,
         metrics: Arc<Metrics>,
-        rules: Arc<RuleRunner>,
+        (rules, learning): (Arc<RuleRunner>, Arc<Learning>),
     ) -> Self {
         let observations_shed = metrics.queue_dropped("observations");
         let fail_open = metrics.fail_open("model");
         let answers = Action::ALL.map(|action| metrics.answers(action));
-        Self { enforcer, actor, config, models, observations, observations_shed, fail_open, answers, metrics, rules }
+        Self {
+            enforcer,
+            actor,
+            config,
+            models,
+            observations,
+            observations_shed,
+            fail_open,
+            answers,
+            metrics,
+            rules,
+            learning,
+        }
     }
 
     fn site_name(&self, context: &RequestContext<'_>) -> Option<String> {
         let config = self.config.load();
         config.sites.get(usize::from(context.site?.0)).map(|site| site.name.clone())
+    }
+
+    /// What is learnt of the request that was scored last.
+    fn sketch(
+        &self,
+        request: &RequestView<'_>,
+        context: &RequestContext<'_>,
+        scratch: &Scratch,
+    ) -> Option<Box<RequestSketch>> {
+        let config = self.config.load();
+        if !config.learn.enabled {
+            return None;
+        }
+        let site = context.site.and_then(|site| config.sites.get(usize::from(site.0)));
+        self.learning.sketch(context.client, site.map(|site| site.name.as_str()), request, scratch.fields())
     }
 
     /// Asks the classifier about what the gate flagged: the rare path, so it may allocate.
@@ -74,15 +107,27 @@ impl RequestJudge {
         scratch: &mut Scratch,
         request: &RequestView<'_>,
         context: &RequestContext<'_>,
+        sketch: Option<Box<RequestSketch>>,
     ) -> Opinion {
         let deadline = Duration::from_millis(self.config.load().models.deadline_ms);
         let (verdict, answer) = oneshot::channel();
         let (actor, source, site) = (Arc::clone(&self.actor), context.client, self.site_name(context));
         let (request_id, method, path) = (context.request_id.to_owned(), request.method.clone(), path_of(request));
+        let learning = Arc::clone(&self.learning);
+        let mut fields = models.request.gate.flagged(scratch);
+        let locality = learning.is_on().then(|| learning.locality(site.as_deref(), request));
+        if let Some(locality) = &locality {
+            learning.lower(locality, &mut fields, scratch.fields());
+        }
         let respond = move |answer: Answer| {
             let judgement = match answer {
-                Answer::Pass => None,
-                Answer::Attack(attack) => {
+                Answer::Pass => {
+                    learning.learn(sketch, 0.0, false);
+                    None
+                }
+                Answer::Attack(mut attack) => {
+                    learning.learn(sketch, attack.confidence, true);
+                    let verdict = locality.map(|locality| learning.verdict(&locality, &mut attack));
                     let now = Now::read();
                     let origin = RequestOrigin {
                         source,
@@ -91,17 +136,18 @@ impl RequestJudge {
                         method: method.as_str(),
                         path: &path,
                     };
-                    actor.act(from_attack(*attack, &origin, now), now)
+                    match verdict {
+                        Some(LocalVerdict::Spare) => None,
+                        Some(LocalVerdict::Monitor) => actor.act_as(from_attack(*attack, &origin, now), now, true),
+                        Some(LocalVerdict::Act) | None => actor.act(from_attack(*attack, &origin, now), now),
+                    }
                 }
             };
             // The request may have gone on meanwhile; the finding stands all the same.
             let _ = verdict.send(judgement.map_or(Judgement::Pass, Judgement::Act));
         };
-        let job = Job {
-            fields: models.request.gate.flagged(scratch),
-            deadline_boot_ns: clock::boot_ns() + deadline.as_nanos() as u64,
-            answer: Box::new(respond),
-        };
+        let job =
+            Job { fields, deadline_boot_ns: clock::boot_ns() + deadline.as_nanos() as u64, answer: Box::new(respond) };
         match models.request.classifier.submit(job) {
             Ok(()) => Opinion::Soon { answer, deadline },
             Err(_) => {
@@ -127,9 +173,12 @@ impl Judge for RequestJudge {
         };
         models.request.gate_scored.inc();
         SCRATCH.with_borrow_mut(|scratch| {
-            if models.request.gate.score(request, scratch).flagged {
-                self.ask_classifier(models, scratch, request, context)
+            let is_flagged = models.request.gate.score(request, scratch).flagged;
+            let sketch = self.sketch(request, context, scratch);
+            if is_flagged {
+                self.ask_classifier(models, scratch, request, context, sketch)
             } else {
+                self.learning.learn(sketch, 0.0, false);
                 Opinion::Now(Judgement::Pass)
             }
         })

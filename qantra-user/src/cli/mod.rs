@@ -24,6 +24,7 @@ mod rules;
 mod run;
 mod simulation;
 mod status;
+mod thresholds;
 mod time;
 mod top;
 

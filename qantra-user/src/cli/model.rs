@@ -10,6 +10,7 @@ use super::{
     daemon::Daemon,
     error::CliError,
     output::{Format, Output, warn},
+    thresholds,
 };
 use crate::{
     api::{LoadModels, ModelList, ModelStatus},
@@ -38,6 +39,7 @@ enum Verb {
         /// A folder with manifest.toml and the ONNX files [default: `models.dir`]
         dir: Option<PathBuf>,
     },
+    Thresholds(thresholds::Args),
     /// Say whether a folder's models would be taken, and what they cost; asks no daemon
     Check(CheckArgs),
 }
@@ -57,6 +59,7 @@ struct CheckArgs {
 pub(super) fn run(args: &Args, daemon: &dyn Fn() -> Result<Daemon, CliError>, output: &Output) -> Result<(), CliError> {
     let list: ModelList = match &args.verb {
         Verb::Check(args) => return check(args, output),
+        Verb::Thresholds(args) => return thresholds::run(args, &daemon()?, output),
         Verb::List => daemon()?.get("/v1/models")?,
         Verb::Load { dir } => {
             // The daemon's working folder is another.

@@ -5,6 +5,7 @@ mod detect;
 mod errors;
 mod feeds;
 mod inspect;
+mod learn;
 mod load;
 mod net;
 mod position;
@@ -25,6 +26,7 @@ pub use feeds::FeedsConfig;
 pub use inspect::{
     BodyLimitAction, ExclusionConfig, InspectConfig, LateAction, RuleRange, RulesEngine, Ruleset, SiteInspectConfig,
 };
+pub use learn::LearnConfig;
 pub use load::{load, parse};
 pub use net::{BadNet, canonical_net, parse_net};
 pub use proxy::{ListenConfig, ProxyConfig};
@@ -65,6 +67,8 @@ pub struct Config {
     pub detect: DetectConfig,
     /// Models.
     pub models: ModelsConfig,
+    /// What is learnt from the box's own traffic.
+    pub learn: LearnConfig,
     /// From findings to decisions.
     pub policy: PolicyConfig,
     /// Block list feeds.

@@ -7,7 +7,7 @@ use std::{collections::HashMap, fmt::Display, net::SocketAddr, path::Path};
 
 use ipnet::IpNet;
 
-use super::{Config, DetectConfig, PolicyConfig, Problem, ProxyConfig, Role, position::Positions};
+use super::{Config, DetectConfig, LearnConfig, PolicyConfig, Problem, ProxyConfig, Role, position::Positions};
 use crate::decide::Action;
 
 /// Longest interface name that Linux takes (`IFNAMSIZ` less the NUL).
@@ -27,6 +27,7 @@ pub(super) fn validate(config: &Config, positions: &Positions<'_>, path: &Path) 
     inspect::inspect(config, &mut report);
     detect(&config.detect, &mut report);
     models(config, &mut report);
+    learn(&config.learn, &mut report);
     policy(config, &mut report);
     store(config, &mut report);
     feeds(config, &mut report);
@@ -233,6 +234,13 @@ fn detect(detect: &DetectConfig, report: &mut Report<'_>) {
     ] {
         report.range(key, value, 1, u32::MAX);
     }
+}
+
+fn learn(learn: &LearnConfig, report: &mut Report<'_>) {
+    report.range("learn.max_false_positive_rate", learn.max_false_positive_rate, 0.000_001, 0.1);
+    report.range("learn.requests_min", learn.requests_min, 1_000, 1_000_000);
+    // Sources are told apart by 64 bits: a quorum of more would hardly ever be reached.
+    report.range("learn.sources_min", learn.sources_min, 2, 40);
 }
 
 fn models(config: &Config, report: &mut Report<'_>) {

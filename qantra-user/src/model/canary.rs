@@ -116,6 +116,7 @@ fn field(random: &mut Random) -> FlaggedField {
         score: 0.0,
         threshold: 0.0,
         weights: Vec::new(),
+        lowered_by: 0.0,
     }
 }
 

@@ -226,9 +226,13 @@ impl Core {
     /// The answer for one request: its field with the highest confidence decides.
     #[must_use]
     pub fn answer(&self, fields: Vec<FlaggedField>, verdicts: &[(AttackClass, f32)]) -> Answer {
-        let worst = fields.into_iter().zip(verdicts).max_by(|a, b| a.1.1.total_cmp(&b.1.1));
-        let Some((field, (class, confidence))) = worst.filter(|(_, (_, confidence))| *confidence >= self.threshold)
-        else {
+        // Lowered before they are compared: a known value must not hide another field's attack.
+        let lowered = fields.into_iter().zip(verdicts).map(|(field, (class, confidence))| {
+            let confidence = crate::learn::lowered(*confidence, field.lowered_by);
+            (field, *class, confidence)
+        });
+        let worst = lowered.max_by(|a, b| a.2.total_cmp(&b.2));
+        let Some((field, class, confidence)) = worst.filter(|(_, _, confidence)| *confidence >= self.threshold) else {
             return Answer::Pass;
         };
         let measurement = |name: &str, value: f32, threshold: f32| Measurement {
@@ -236,19 +240,23 @@ impl Core {
             value: f64::from(value),
             threshold: f64::from(threshold),
         };
+        let mut measurements = vec![
+            measurement("gate_score", field.score, field.threshold),
+            measurement("classifier_confidence", confidence, self.threshold),
+        ];
+        if field.lowered_by > 0.0 {
+            measurements.push(measurement("lowered_by_known_parameter_log_odds", field.lowered_by, 0.0));
+        }
         Answer::Attack(Box::new(RequestAttack {
-            class: *class,
-            confidence: *confidence,
+            class,
+            confidence,
             model: self.name.to_string(),
             version: self.version.to_string(),
             evidence: Evidence {
                 field: Some(field.name),
                 value: Some(field.excerpt),
                 weights: field.weights,
-                measurements: vec![
-                    measurement("gate_score", field.score, field.threshold),
-                    measurement("classifier_confidence", *confidence, self.threshold),
-                ],
+                measurements,
                 ..Evidence::default()
             },
         }))

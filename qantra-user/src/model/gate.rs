@@ -106,6 +106,8 @@ pub struct FlaggedField {
     pub threshold: f32,
     /// The n-grams that weighed most, heaviest first.
     pub weights: Vec<Weight>,
+    /// By how much the log-odds of an attack are lowered, because the site knows such values. The caller sets it.
+    pub lowered_by: f32,
 }
 
 /// The linear model, tabulated.
@@ -211,6 +213,7 @@ impl RequestGate {
             score: window.score,
             threshold: self.thresholds[field.kind as usize],
             weights: self.weights(field, &positions, window),
+            lowered_by: 0.0,
         }
     }
 

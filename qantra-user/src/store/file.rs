@@ -12,7 +12,7 @@ use super::StoreError;
 use crate::clock::Now;
 
 /// The schema this version writes, kept in `PRAGMA user_version`.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 const SCHEMA_1: &str = "
 CREATE TABLE decisions (
@@ -41,6 +41,20 @@ CREATE TABLE allowlist (
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER
 ) WITHOUT ROWID;
+";
+
+/// What was added later: states of stages, and what people labelled.
+const SCHEMA_2: &str = "
+CREATE TABLE kept (
+    name TEXT PRIMARY KEY,
+    body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE labels (
+    key         TEXT PRIMARY KEY,
+    labelled_ms INTEGER NOT NULL,
+    body        TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX labels_age ON labels (labelled_ms);
 ";
 
 pub(super) struct Opened {
@@ -114,9 +128,11 @@ fn try_open(path: &Path) -> Result<Connection, StoreError> {
     if found > SCHEMA {
         return Err(StoreError::Newer { path: path.into(), found, known: SCHEMA });
     }
-    if found == 0 {
+    if found < SCHEMA {
         let transaction = connection.transaction().map_err(opened)?;
-        transaction.execute_batch(SCHEMA_1).map_err(opened)?;
+        for step in [SCHEMA_1, SCHEMA_2].into_iter().skip(usize::try_from(found).unwrap_or(0)) {
+            transaction.execute_batch(step).map_err(opened)?;
+        }
         transaction.pragma_update(None, "user_version", SCHEMA).map_err(opened)?;
         transaction.commit().map_err(opened)?;
     }

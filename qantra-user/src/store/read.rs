@@ -94,6 +94,16 @@ impl Store {
         Ok(entries.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// A state that was kept under a name.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn kept(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let reader = self.reader.lock();
+        let sql = "SELECT body FROM kept WHERE name = ?1";
+        Ok(reader.query_row(sql, [name], |row| row.get(0)).optional()?)
+    }
+
     fn query(&self, rest: &str, values: [i64; 2]) -> Result<Vec<StoredDecision>, StoreError> {
         let reader = self.reader.lock();
         let mut statement = reader.prepare_cached(&format!("SELECT {COLUMNS} FROM decisions {rest}"))?;

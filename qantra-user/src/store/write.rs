@@ -35,6 +35,13 @@ pub enum Write {
     Allow(AllowEntry),
     /// The end of an allowlist entry.
     Disallow(IpNet),
+    /// A small state of some stage, in a form of its own; it replaces the one before.
+    Keep {
+        /// Whose.
+        name: &'static str,
+        /// The state.
+        body: Arc<[u8]>,
+    },
     /// Several at once: all of them are written or none is.
     Many(Vec<Write>),
     /// Nothing: to wait for what was recorded before.
@@ -73,6 +80,12 @@ impl Write {
             }
             Self::Disallow(net) => {
                 transaction.prepare_cached("DELETE FROM allowlist WHERE net = ?1")?.execute([net.to_string()])?;
+                Ok(1)
+            }
+            Self::Keep { name, body } => {
+                transaction
+                    .prepare_cached("INSERT OR REPLACE INTO kept (name, body) VALUES (?1, ?2)")?
+                    .execute(params![name, &body[..]])?;
                 Ok(1)
             }
             Self::Many(writes) => writes.iter().try_fold(0, |rows, write| Ok(rows + write.execute(transaction)?)),

@@ -24,7 +24,7 @@ const fn pure(name: &'static str, may_import: &'static [&'static str]) -> Stage 
 }
 
 /// In the order of the data. `app`, `cli`, `lib` and `main` are not in it: they stand above the stages.
-const STAGES: [Stage; 20] = [
+const STAGES: [Stage; 21] = [
     stage("clock", &[]),
     stage("netlink", &[]),
     // Thresholds and policies are written in the nouns of `detect` and `decide`.
@@ -40,8 +40,10 @@ const STAGES: [Stage; 20] = [
     pure("flow", &["clock", "config", "inspect"]),
     pure("inspect", &["clock", "config"]),
     pure("features", &["clock", "config", "flow", "inspect"]),
+    // What the box learns of its own sites, from hashes and shapes of fields.
+    pure("learn", &["clock", "config", "features", "flow", "inspect"]),
     // Its classifier answers in the nouns of `detect`: attack classes, and findings about single requests.
-    stage("model", &["clock", "config", "detect", "features", "flow", "inspect", "metrics"]),
+    stage("model", &["clock", "config", "detect", "features", "flow", "inspect", "learn", "metrics"]),
     pure("detect", &["clock", "config", "features", "flow", "inspect", "model"]),
     pure("decide", &["clock", "config", "detect", "flow"]),
     stage("enforce", &["clock", "config", "decide", "metrics"]),

@@ -1,0 +1,470 @@
+//! Enters: sketches of requests, with their scores. Leaves: [`Knowledge`] for the judge, a snapshot in the store. One
+//! thread owns the learner. Judges read without a lock; a full queue sheds, and no request waits.
+
+use std::{cell::Cell, net::IpAddr, sync::Arc, thread::JoinHandle, time::Duration};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use prometheus::IntCounter;
+
+use crate::{
+    api::{Learned, LearnedPlace},
+    clock::{self, Now},
+    config::{Config, LearnConfig},
+    detect::Measurement,
+    inspect::{Fields, RequestView},
+    learn::{Endpoint, Knowledge, Learner, LearnerStats, Quorum, RequestSketch, Sketcher},
+    metrics::Metrics,
+    model::{FlaggedField, ModelRole, Models, RequestAttack},
+    store::{Store, Write},
+};
+
+/// Sketches that wait: 150 KiB, a quarter of a second of one busy thread.
+const QUEUE_MAX: usize = 256;
+/// Requests a second that each thread of the proxy lets learn from. So the cost is the same under load, and a flood does
+/// not crowd out what came before.
+const SKETCHES_PER_S: u32 = 256;
+/// How often what was learnt takes effect.
+const PUBLISH_MS: u64 = 5_000;
+/// How often it is stored: some 100 KiB for an SD card.
+const SAVE_MS: u64 = 3_600_000;
+/// Its name in the store.
+const KEPT: &str = "learned";
+/// The name of what belongs to no site.
+const NO_SITE: &str = "-";
+
+thread_local! {
+    /// The second, and how many sketches were made in it.
+    static BUDGET: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// One thing to learn from, or a question.
+enum Lesson {
+    /// A request. `is_high`: above the shipped threshold.
+    Request { sketch: Box<RequestSketch>, is_high: bool },
+    /// What people want to see.
+    Report(Sender<Learned>),
+}
+
+/// What judges hold.
+pub(super) struct Learning {
+    lessons: Sender<Lesson>,
+    knowledge: Arc<ArcSwap<Knowledge>>,
+    config: Arc<ArcSwap<Config>>,
+    metrics: Arc<Metrics>,
+    shed: IntCounter,
+}
+
+/// What is known where a request went to.
+pub(super) struct Locality {
+    knowledge: Arc<Knowledge>,
+    site: u64,
+    endpoint: u64,
+}
+
+/// What the site says about an attack that the models are sure of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LocalVerdict {
+    /// It stands.
+    Act,
+    /// It is written down: the site is not calibrated.
+    Monitor,
+    /// Too many honest requests of this site score as high.
+    Spare,
+}
+
+impl Learning {
+    /// A sketch of the request that was scored last; `None` when learning is off or this second's are made.
+    pub(super) fn sketch(
+        &self,
+        client: IpAddr,
+        site: Option<&str>,
+        request: &RequestView<'_>,
+        fields: &Fields,
+    ) -> Option<Box<RequestSketch>> {
+        if !has_budget(clock::boot_ns() / 1_000_000_000) {
+            return None;
+        }
+        let knowledge = self.knowledge.load();
+        let sketcher = knowledge.sketcher();
+        let name = Endpoint::of(request.method.as_str(), request.target);
+        let site = sketcher.site(site.unwrap_or(NO_SITE));
+        Some(Box::new(sketcher.request(site, sketcher.source(client), name, fields)))
+    }
+
+    /// Learns of a request, now that its score is known.
+    pub(super) fn learn(&self, sketch: Option<Box<RequestSketch>>, score: f32, is_high: bool) {
+        let Some(mut sketch) = sketch else { return };
+        sketch.score = score;
+        if self.lessons.try_send(Lesson::Request { sketch, is_high }).is_err() {
+            self.shed.inc();
+        }
+    }
+
+    /// What is known where a flagged request goes to. The rare path.
+    pub(super) fn locality(&self, site: Option<&str>, request: &RequestView<'_>) -> Locality {
+        let knowledge = self.knowledge.load_full();
+        let site = knowledge.sketcher().site(site.unwrap_or(NO_SITE));
+        let name = Endpoint::of(request.method.as_str(), request.target);
+        let endpoint = knowledge.sketcher().endpoint(site, &name);
+        Locality { knowledge, site, endpoint }
+    }
+
+    /// Lowers the scores of flagged fields that fit what many sources send.
+    pub(super) fn lower(&self, locality: &Locality, flagged: &mut [FlaggedField], fields: &Fields) {
+        let sketcher = locality.knowledge.sketcher();
+        for field in flagged {
+            // A value and its decodings have one name: all of them must fit.
+            let same = fields.iter().filter(|other| other.name == field.name);
+            let lowers = same.map(|other| {
+                let (site, endpoint) = (locality.site, locality.endpoint);
+                locality.knowledge.lowers(&sketcher.field(site, endpoint, other.kind, other.name, other.value))
+            });
+            field.lowered_by = lowers.reduce(f32::min).unwrap_or(0.0);
+            if field.lowered_by > 0.0 {
+                self.metrics.learn.lowered.inc();
+            }
+        }
+    }
+
+    /// Compares an attack with the site's own threshold, and writes that into its evidence.
+    pub(super) fn verdict(&self, locality: &Locality, attack: &mut RequestAttack) -> LocalVerdict {
+        let config = self.config.load();
+        let threshold = locality.knowledge.threshold(locality.site, locality.endpoint);
+        if let Some(local) = threshold {
+            let name = if local.of_site { "site_threshold" } else { "endpoint_threshold" };
+            attack.evidence.measurements.push(Measurement {
+                name: name.into(),
+                value: f64::from(attack.confidence),
+                threshold: f64::from(local.confidence),
+            });
+            if attack.confidence < local.confidence {
+                self.metrics.learn.spared.inc();
+                return LocalVerdict::Spare;
+            }
+        }
+        let waits = config.learn.monitor_until_calibrated && !locality.knowledge.is_calibrated(locality.site);
+        if waits { LocalVerdict::Monitor } else { LocalVerdict::Act }
+    }
+
+    /// Whether anything is to be learnt or known.
+    pub(super) fn is_on(&self) -> bool {
+        self.config.load().learn.enabled
+    }
+
+    /// What was learnt, for people; blocks for a moment.
+    pub(super) fn report(&self) -> Learned {
+        let (answer, answered) = bounded(1);
+        let timeout = Duration::from_secs(5);
+        let asked = self.lessons.send_timeout(Lesson::Report(answer), timeout).is_ok();
+        let report = if asked { answered.recv_timeout(timeout).ok() } else { None };
+        let late =
+            || Learned { warnings: vec!["the learner does not answer; see the log".into()], ..Learned::default() };
+        report.unwrap_or_else(late)
+    }
+}
+
+/// Counts this thread's sketches of a second.
+fn has_budget(second: u64) -> bool {
+    BUDGET.with(|budget| {
+        let (known, made) = budget.get();
+        let made = if known == second { made } else { 0 };
+        budget.set((second, made + 1));
+        made < SKETCHES_PER_S
+    })
+}
+
+/// The learner's thread. It ends, and stores what it knows, when `stop` is dropped.
+pub(super) struct LearnerThread {
+    pub(super) thread: JoinHandle<()>,
+    pub(super) stop: Sender<()>,
+}
+
+/// Starts the learner from what the store holds.
+pub(super) fn start(
+    config: Arc<ArcSwap<Config>>,
+    store: Arc<Store>,
+    models: Arc<ArcSwapOption<Models>>,
+    metrics: Arc<Metrics>,
+) -> std::io::Result<(Arc<Learning>, LearnerThread)> {
+    let learner = restore(&store);
+    let knowledge = Arc::new(ArcSwap::from_pointee(learner.knowledge(&quorum(&config.load().learn))));
+    let (lessons, queue) = bounded(QUEUE_MAX);
+    let (stop, stopped) = bounded(0);
+    let learning = Learning {
+        lessons,
+        knowledge: Arc::clone(&knowledge),
+        config: Arc::clone(&config),
+        metrics: Arc::clone(&metrics),
+        shed: metrics.queue_dropped("learn"),
+    };
+    let worker =
+        Worker { learner, knowledge, queue, stopped, config, store, models, metrics, told: LearnerStats::default() };
+    let thread = std::thread::Builder::new().name("learner".into()).spawn(move || worker.run())?;
+    Ok((Arc::new(learning), LearnerThread { thread, stop }))
+}
+
+fn restore(store: &Store) -> Learner {
+    let kept = match store.kept(KEPT) {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::warn!(%error, "what was learnt cannot be read; learning begins anew");
+            None
+        }
+    };
+    match kept.map(|bytes| Learner::restore(&bytes)) {
+        Some(Ok(learner)) => learner,
+        Some(Err(error)) => {
+            tracing::warn!(%error);
+            Learner::new(rand::random())
+        }
+        None => Learner::new(rand::random()),
+    }
+}
+
+const fn quorum(config: &LearnConfig) -> Quorum {
+    Quorum {
+        requests_min: config.requests_min,
+        sources_min: config.sources_min,
+        max_false_positive_rate: config.max_false_positive_rate,
+    }
+}
+
+struct Worker {
+    learner: Learner,
+    knowledge: Arc<ArcSwap<Knowledge>>,
+    queue: Receiver<Lesson>,
+    stopped: Receiver<()>,
+    config: Arc<ArcSwap<Config>>,
+    store: Arc<Store>,
+    models: Arc<ArcSwapOption<Models>>,
+    metrics: Arc<Metrics>,
+    told: LearnerStats,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let (mut published_ms, mut saved_ms) = (0, Now::read().boot_ms());
+        loop {
+            select! {
+                recv(self.queue) -> lesson => match lesson {
+                    Ok(lesson) => self.take(lesson),
+                    Err(_) => break,
+                },
+                recv(self.stopped) -> _ => break,
+                default(Duration::from_secs(1)) => {}
+            }
+            let now = Now::read();
+            if now.boot_ms().saturating_sub(published_ms) >= PUBLISH_MS {
+                published_ms = now.boot_ms();
+                self.publish(now);
+            }
+            if now.boot_ms().saturating_sub(saved_ms) >= SAVE_MS {
+                saved_ms = now.boot_ms();
+                self.save();
+            }
+        }
+        for lesson in self.queue.try_iter().collect::<Vec<_>>() {
+            self.take(lesson);
+        }
+        self.save();
+    }
+
+    fn take(&mut self, lesson: Lesson) {
+        let config = self.config.load();
+        match lesson {
+            Lesson::Request { sketch, is_high } => {
+                self.learner.observe(&sketch, is_high, config.learn.sources_min, Now::read().unix_ms);
+            }
+            // Whoever asked may have given up.
+            Lesson::Report(answer) => drop(answer.try_send(self.report(&config))),
+        }
+    }
+
+    /// Scores of another model mean something else.
+    fn follow_model(&mut self) {
+        let models = self.models.load();
+        let Some(models) = models.as_ref() else { return };
+        if let Ok(entry) = models.manifest.entry(ModelRole::RequestClassifier) {
+            self.learner.set_model(&entry.sha256);
+        }
+    }
+
+    fn publish(&mut self, now: Now) {
+        self.follow_model();
+        let config = self.config.load();
+        self.learner.tick(config.learn.sources_min, now.unix_ms);
+        let stats = self.learner.stats();
+        if stats != self.told || self.told == LearnerStats::default() {
+            let knowledge = self.learner.knowledge(&quorum(&config.learn));
+            self.metrics.learn.calibrated.set(knowledge.thresholds() as i64);
+            self.metrics.learn.parameters.set(knowledge.parameters() as i64);
+            self.knowledge.store(Arc::new(knowledge));
+        }
+        let counted = |result: &str, by: u64| self.metrics.learn.requests.with_label_values(&[result]).inc_by(by);
+        counted("learnt", stats.learnt - self.told.learnt);
+        counted("not_vouched", stats.not_vouched - self.told.not_vouched);
+        self.metrics.learn.evicted.inc_by(stats.evicted.saturating_sub(self.told.evicted));
+        self.told = stats;
+    }
+
+    fn save(&self) {
+        match self.learner.save() {
+            Ok(bytes) => self.store.record(Write::Keep { name: KEPT, body: bytes.into() }),
+            Err(error) => tracing::warn!(%error, "what was learnt is not stored"),
+        }
+    }
+
+    fn report(&self, config: &Config) -> Learned {
+        let quorum = quorum(&config.learn);
+        let sketcher: Sketcher = self.learner.sketcher();
+        let named = config.sites.iter().map(|site| site.name.as_str()).chain([NO_SITE]);
+        let names: Vec<(u64, &str)> = named.map(|name| (sketcher.site(name), name)).collect();
+        let shipped = self.models.load().as_ref().map_or(0.0, |models| models.request.classifier.confidence());
+        let places = self.learner.report(&quorum).into_iter().filter_map(|place| {
+            // A site that is no longer configured.
+            let (_, site) = names.iter().find(|(key, _)| *key == place.site)?;
+            Some(LearnedPlace {
+                site: (*site).to_owned(),
+                endpoint: place.endpoint,
+                requests: place.requests,
+                left_out: place.left_out,
+                sources: place.sources,
+                threshold: place.threshold.map(|local| local.max(shipped)),
+            })
+        });
+        let off = (!config.learn.enabled).then(|| "learning is off by `learn.enabled`".to_owned());
+        Learned {
+            places: places.collect(),
+            known_parameters: self.knowledge.load().parameters() as u64,
+            requests_min: quorum.requests_min,
+            sources_min: quorum.sources_min,
+            warnings: off.into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        detect::{AttackClass, Evidence},
+        inspect::RawRequest,
+        model::RequestAttack,
+    };
+
+    fn learning(config: Config, learner: &Learner) -> (Learning, Receiver<Lesson>) {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let knowledge = learner.knowledge(&quorum(&config.learn));
+        let (lessons, queue) = bounded(1);
+        let learning = Learning {
+            lessons,
+            knowledge: Arc::new(ArcSwap::from_pointee(knowledge)),
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            shed: metrics.queue_dropped("learn"),
+            metrics,
+        };
+        (learning, queue)
+    }
+
+    fn config() -> Config {
+        let learn = LearnConfig { requests_min: 1_000, sources_min: 8, ..LearnConfig::default() };
+        Config { learn, ..Config::default() }
+    }
+
+    fn request(target: &str) -> (RawRequest, Fields) {
+        let request = RawRequest::parse(format!("GET {target} HTTP/1.1\r\nHost: shop\r\n\r\n").as_bytes());
+        let mut fields = Fields::new();
+        fields.read(&request.view());
+        (request, fields)
+    }
+
+    fn flagged(name: &str) -> FlaggedField {
+        FlaggedField {
+            name: name.into(),
+            excerpt: String::new(),
+            ids: Vec::new(),
+            score: 1.0,
+            threshold: 0.0,
+            weights: Vec::new(),
+            lowered_by: 0.0,
+        }
+    }
+
+    fn attack(confidence: f32) -> RequestAttack {
+        let (model, version) = ("request-classifier".into(), "1".into());
+        RequestAttack { class: AttackClass::Sqli, confidence, model, version, evidence: Evidence::default() }
+    }
+
+    /// Forty networks look for O'Brien, which the model takes for an attack one time in twenty.
+    fn visited() -> Learner {
+        let mut learner = Learner::new(3);
+        let sketcher = learner.sketcher();
+        for round in 0..60_u32 {
+            for network in 0..40_u32 {
+                let (request, fields) = request("/search?q=O%27Brien");
+                let name = Endpoint::of("GET", &request.target);
+                let from = std::net::Ipv4Addr::from(0x0800_0000 + (network << 8));
+                let mut sketch = sketcher.request(sketcher.site("shop"), sketcher.source(from.into()), name, &fields);
+                let is_high = (round + network) % 20 == 0;
+                sketch.score = if is_high { 0.95 } else { 0.0 };
+                learner.observe(&sketch, is_high, 8, 1);
+            }
+        }
+        learner
+    }
+
+    #[test]
+    fn what_is_usual_on_a_site_is_spared_and_an_attack_there_is_not() {
+        let (learning, _queue) = learning(config(), &visited());
+        let (usual, fields) = request("/search?q=O%27Brien");
+        let locality = learning.locality(Some("shop"), &usual.view());
+        let mut flagged_fields = [flagged("query.q")];
+        learning.lower(&locality, &mut flagged_fields, &fields);
+        assert!(flagged_fields[0].lowered_by > 0.0);
+        let (injection, fields) = request("/search?q=x%27%20or%201=1--");
+        learning.lower(&locality, &mut flagged_fields, &fields);
+        assert_eq!(flagged_fields[0].lowered_by, 0.0);
+        assert_eq!(learning.verdict(&locality, &mut attack(0.93)), LocalVerdict::Spare);
+        let mut sure = attack(0.999);
+        assert_eq!(learning.verdict(&locality, &mut sure), LocalVerdict::Act);
+        let said = &sure.evidence.measurements[0];
+        assert!(said.name == "endpoint_threshold" && said.threshold > 0.95, "{said:?}");
+        let elsewhere = learning.locality(Some("blog"), &injection.view());
+        assert_eq!(learning.verdict(&elsewhere, &mut attack(0.93)), LocalVerdict::Act, "another site knows nothing");
+    }
+
+    #[test]
+    fn a_value_beside_its_decodings_is_known_only_when_all_of_them_are() {
+        let (learning, _queue) = learning(config(), &visited());
+        // The second value has the same name: one known value must not vouch for it.
+        let (both, fields) = request("/search?q=O%27Brien&q=x%27%20or%201=1--");
+        let locality = learning.locality(Some("shop"), &both.view());
+        let mut flagged_fields = [flagged("query.q")];
+        learning.lower(&locality, &mut flagged_fields, &fields);
+        assert_eq!(flagged_fields[0].lowered_by, 0.0);
+    }
+
+    #[test]
+    fn until_a_site_is_calibrated_it_can_be_monitored() {
+        let mut waiting = config();
+        waiting.learn.monitor_until_calibrated = true;
+        let (learning, _queue) = learning(waiting, &visited());
+        let (usual, _) = request("/search?q=x");
+        let known = learning.locality(Some("shop"), &usual.view());
+        assert_eq!(learning.verdict(&known, &mut attack(0.9999)), LocalVerdict::Act);
+        let fresh = learning.locality(Some("blog"), &usual.view());
+        assert_eq!(learning.verdict(&fresh, &mut attack(0.9999)), LocalVerdict::Monitor);
+    }
+
+    #[test]
+    fn a_full_queue_sheds_and_counts() {
+        let (learning, _queue) = learning(config(), &Learner::new(3));
+        let (usual, fields) = request("/search?q=x");
+        let client = IpAddr::from([192, 0, 2, 1]);
+        for _ in 0..3 {
+            learning.learn(learning.sketch(client, Some("shop"), &usual.view(), &fields), 0.0, false);
+        }
+        assert_eq!(learning.shed.get(), 2);
+    }
+}
