@@ -46,6 +46,7 @@ mod collections;
 mod compile;
 mod error;
 mod filter;
+mod libinjection;
 mod operator;
 mod parse;
 mod regex;

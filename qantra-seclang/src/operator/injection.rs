@@ -1,8 +1,8 @@
 //! Enters: a value. Leaves: what libinjection says of it.
 
-use libinjectionrs::{detect_sqli, detect_xss};
+use libinjectionrs::detect_xss;
 
-use crate::{bytes::ByteSet, regex::Captures};
+use crate::{bytes::ByteSet, libinjection, regex::Captures};
 
 /// Longer values are cut: what libinjection decides on stands in the first tokens.
 const LONGEST: usize = 64 * 1024;
@@ -20,7 +20,7 @@ pub(super) fn sqli(value: &[u8]) -> Option<Captures> {
         return None;
     }
     let value = &value[..value.len().min(LONGEST)];
-    detect_sqli(value).is_injection().then(|| Captures::whole(0, value.len()))
+    libinjection::sqli(value).map(|_| Captures::whole(0, value.len()))
 }
 
 pub(super) fn xss(value: &[u8]) -> bool {

@@ -138,7 +138,10 @@ impl Operator {
             "validatebyterange" => Ok(Self::ByteRange(byte_range(argument)?)),
             "validateurlencoding" => Ok(Self::UrlEncoding),
             "validateutf8encoding" => Ok(Self::Utf8),
-            "detectsqli" => Ok(Self::Sqli),
+            "detectsqli" => {
+                crate::libinjection::prepare();
+                Ok(Self::Sqli)
+            }
             "detectxss" => Ok(Self::Xss),
             "ipmatch" => Ok(Self::Address(AddressSet::list(argument)?)),
             "ipmatchf" | "ipmatchfromfile" => Ok(Self::Address(AddressSet::lines(&read_all(argument, context)?)?)),
