@@ -25,7 +25,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -57,7 +57,7 @@ use crate::{
     flow::{LocalNetworks, Observation},
     intel::{FeedError, Feeds, FeedsStart},
     metrics::{self, Metrics, ServeError},
-    model::{ModelError, Models},
+    model::{LifeStart, ModelError, ModelLife},
     proxy::{Bound, Proxy, ProxyCounters, ProxyError},
     rules::RulesError,
     store::{Store, StoreError, Write},
@@ -89,6 +89,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error("rules: {0}")]
     Rules(#[from] RulesError),
+    #[error("versions of models: {0}")]
+    Models(#[from] ModelError),
     #[error("block lists: {0}")]
     Feeds(#[from] FeedError),
     #[error("the kernel's bans cannot be reconciled with the store: {0}")]
@@ -158,8 +160,7 @@ struct Stages {
     enforcer: Arc<Enforcer>,
     actor: Arc<Actor>,
     feeds: Arc<Feeds>,
-    models: Arc<ArcSwapOption<Models>>,
-    model_problem: Option<ModelError>,
+    models: Arc<ModelLife>,
     observations: (Sender<Observation>, Receiver<Observation>),
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
@@ -193,12 +194,11 @@ impl Stages {
         }
         let feeds = start_feeds(config, planes.clone(), &enforcer, &metrics)?;
         let drops = Arc::new(DropHub::new(kernel.as_ref().map(Kernel::plane), config.kernel.drop_sample));
-        let (models, model_problem) = load_models(config, &metrics);
+        let models = start_models(config, &metrics)?;
         let rules = RuleKeeper::load(config, Arc::clone(&metrics))?;
-        let models = Arc::new(ArcSwapOption::from_pointee(models));
         let shared = Arc::new(ArcSwap::new(Arc::clone(config)));
         let (learning, learner) =
-            learning::start(Arc::clone(&shared), Arc::clone(&store), Arc::clone(&models), Arc::clone(&metrics))?;
+            learning::start(Arc::clone(&shared), Arc::clone(&store), models.active(), Arc::clone(&metrics))?;
         Ok(Self {
             config: shared,
             path: path.to_owned(),
@@ -210,7 +210,6 @@ impl Stages {
             actor: Arc::new(actor),
             feeds: Arc::new(feeds),
             models,
-            model_problem,
             observations: bounded(OBSERVATIONS_MAX),
             board: Arc::default(),
             drops,
@@ -240,7 +239,7 @@ impl Stages {
             Arc::clone(&self.enforcer),
             Arc::clone(&self.actor),
             Arc::clone(&self.config),
-            Arc::clone(&self.models),
+            &self.models,
             observations.clone(),
             Arc::clone(&self.metrics),
             (Arc::clone(&rules), Arc::clone(&self.learning)),
@@ -323,7 +322,8 @@ impl Stages {
             metrics: Arc::clone(&self.metrics),
             config: Arc::clone(&self.config),
             local: local_networks(&self.config.load()),
-            models: Arc::clone(&self.models),
+            models: self.models.active(),
+            sampler: self.models.sampler(),
             board: Arc::clone(&self.board),
         };
         Ok(analysis.start()?)
@@ -397,23 +397,13 @@ fn start_feeds(
 }
 
 /// Models that cannot be loaded are no reason not to start: rules and behaviour detectors go on.
-fn load_models(config: &Config, metrics: &Metrics) -> (Option<Models>, Option<ModelError>) {
-    if !config.models.enabled {
-        return (None, None);
-    }
-    match Models::load(&config.models, metrics) {
-        Ok(models) => {
-            for model in models.describe() {
-                metrics.model_info.with_label_values(&[model.name.as_str(), model.version.as_str()]).set(1);
-            }
-            (Some(models), None)
-        }
-        Err(error) => {
-            tracing::error!(%error, "going on without models");
-            metrics.fail_open("model").inc();
-            (None, Some(error))
-        }
-    }
+fn start_models(config: &Config, metrics: &Arc<Metrics>) -> Result<Arc<ModelLife>, ModelError> {
+    ModelLife::start(LifeStart {
+        config: config.models.clone(),
+        state_dir: &config.daemon.state_dir,
+        metrics: Arc::clone(metrics),
+        program: None,
+    })
 }
 
 fn simulated_sites(config: &Config) -> Vec<String> {

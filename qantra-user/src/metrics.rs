@@ -94,6 +94,10 @@ pub struct Metrics {
     model_scored: IntCounterVec,
     /// `qantra_model_info{model,version}`: 1 for what is loaded.
     pub model_info: IntGaugeVec,
+    /// `qantra_model_drift_psi{role,feature}`: how far live traffic has moved from training.
+    pub model_drift: GaugeVec,
+    /// `qantra_model_rollbacks_total`: promoted models that went back by themselves.
+    pub model_rollbacks: IntCounter,
 
     /// `qantra_store_writes_total`: rows committed.
     pub store_writes: IntCounter,
@@ -227,6 +231,17 @@ impl Metrics {
             model_late: counters(r, "qantra_model_late_total", "Inferences that missed their deadline.", &["model"])?,
             model_scored: counters(r, "qantra_model_scored_total", "Feature vectors scored.", &["model"])?,
             model_info: gauges(r, "qantra_model_info", "1 for each model that is loaded.", &["model", "version"])?,
+            model_drift: floats(
+                r,
+                "qantra_model_drift_psi",
+                "Population stability index of a feature, live against training.",
+                &["role", "feature"],
+            )?,
+            model_rollbacks: counter(
+                r,
+                "qantra_model_rollbacks_total",
+                "Promoted models that went back by themselves.",
+            )?,
             store_writes: counter(r, "qantra_store_writes_total", "Rows committed to the store.")?,
             store_lost: counter(r, "qantra_store_lost_total", "Rows that could not be written to the store.")?,
             reloads: counters(r, "qantra_reloads_total", "Configuration reloads.", &["result"])?,
@@ -280,6 +295,23 @@ impl Metrics {
             seconds: self.model_seconds.with_label_values(&[name]),
             late: self.model_late.with_label_values(&[name]),
             scored: self.model_scored.with_label_values(&[name]),
+        }
+    }
+
+    /// Other models are in force, each with name and version. Names come from files, so those that are gone take their
+    /// labels with them.
+    pub fn models_changed(&self, old: &[(String, String)], fresh: &[(String, String)]) {
+        for (name, version) in old.iter().filter(|model| !fresh.contains(model)) {
+            // Nothing to remove is fine.
+            let _ = self.model_info.remove_label_values(&[name.as_str(), version.as_str()]);
+            if !fresh.iter().any(|(kept, _)| kept == name) {
+                let _ = self.model_seconds.remove_label_values(&[name.as_str()]);
+                let _ = self.model_late.remove_label_values(&[name.as_str()]);
+                let _ = self.model_scored.remove_label_values(&[name.as_str()]);
+            }
+        }
+        for (name, version) in fresh {
+            self.model_info.with_label_values(&[name.as_str(), version.as_str()]).set(1);
         }
     }
 
@@ -351,6 +383,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
 
 fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
     let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn floats(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+    let metric = GaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -12,15 +12,14 @@ use std::{
 use qantra_common::{DropReason, event::DropEvent, packet::Address};
 use qantra_tests::binary::{command, transcript};
 use qantra_user::{
-    api::{
-        Control, ControlError, ControlSocket, Learned, LoadModels, ModelList, Reloaded, Status, Tap, TopSnapshot, Watch,
-    },
+    api::{Control, ControlError, ControlSocket, Learned, Reloaded, Status, Tap, TopSnapshot, Watch},
     clock::Now,
-    config::{Config, FeedsConfig, StoreConfig, parse_net},
+    config::{Config, FeedsConfig, ModelsConfig, StoreConfig, parse_net},
     decide::{Decision, DecisionId, Standing},
     enforce::{Applied, EndReason, Ended, EnforceError, Enforcer, ProtectedSet},
     intel::{Feeds, FeedsStart},
     metrics::Metrics,
+    model::{LifeStart, ModelLife},
     store::Store,
 };
 use tokio::sync::mpsc;
@@ -30,6 +29,7 @@ pub(crate) struct Desk {
     pub(crate) enforcer: Arc<Enforcer>,
     pub(crate) store: Store,
     pub(crate) feeds: Feeds,
+    pub(crate) models: Arc<ModelLife>,
     /// How many captures run.
     pub(crate) taps: Arc<AtomicUsize>,
 }
@@ -119,13 +119,8 @@ impl Control for Desk {
         (ifindex == 1).then(|| "eth0".to_owned())
     }
 
-    fn models(&self) -> ModelList {
-        ModelList { models: Vec::new(), problem: Some("models.enabled is off".into()) }
-    }
-
-    fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError> {
-        let dir = request.dir.clone().unwrap_or_default().join("manifest.toml");
-        std::fs::read(&dir).map(|_| ModelList::default()).map_err(|error| ControlError::Model(error.into()))
+    fn models(&self) -> &ModelLife {
+        &self.models
     }
 
     fn learned(&self) -> Learned {
@@ -190,9 +185,16 @@ impl Daemon {
             config: FeedsConfig { timeout_s: 2, kernel_memory_max_mb: Some(60), ..FeedsConfig::default() },
             enforcer: Arc::clone(&enforcer),
             plane: None,
-            metrics,
+            metrics: Arc::clone(&metrics),
         });
-        let desk = Arc::new(Desk { enforcer, store, feeds: feeds.unwrap(), taps: Arc::default() });
+        let models = ModelLife::start(LifeStart {
+            config: ModelsConfig { enabled: false, ..ModelsConfig::default() },
+            state_dir: dir.path(),
+            metrics,
+            program: None,
+        });
+        let desk =
+            Arc::new(Desk { enforcer, store, feeds: feeds.unwrap(), models: models.unwrap(), taps: Arc::default() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let socket = ControlSocket::bind(&socket_in(dir.path()), None).unwrap();
         runtime.spawn(qantra_user::api::serve(socket, desk.clone(), std::future::pending()));

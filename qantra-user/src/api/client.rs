@@ -86,6 +86,20 @@ impl Client {
         })
     }
 
+    /// Sends bytes that are no JSON.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn send_bytes<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let exchange = self.exchange(Method::POST, path, body);
+        runtime.map_err(|error| self.broken(&error))?.block_on(async {
+            tokio::time::timeout(TIMEOUT, exchange)
+                .await
+                .map_err(|_| self.broken(&format!("no answer within {} s", TIMEOUT.as_secs())))?
+        })
+    }
+
     /// Asks, and hands the answer out piece by piece as it comes; `each` says whether to go on.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod capture;
 mod client;
 mod desk;
 mod learned;
+mod models;
 mod server;
 mod socket;
 mod top;
@@ -21,20 +22,23 @@ use crate::{
     decide::{Decision, DecisionId},
     enforce::{Applied, Ended, EnforceError, Enforcer},
     intel::{FeedError, Feeds},
+    model::ModelLife,
     store::{Store, StoreError},
 };
 
+pub use crate::model::{ModelList, ModelStatus};
 pub use blocklists::RefreshFeeds;
 pub use capture::{CaptureQuery, CapturedDrop, Tap};
 pub use client::{Client, ClientError};
 pub use learned::{Learned, LearnedPlace};
+pub use models::Installed;
 pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
 pub use top::{TopDecision, TopInterface, TopProgram, TopReason, TopSnapshot, TopSource, Watch};
 pub use types::{
     Allow, Allowed, CheckAnswer, DecisionList, DecisionState, DecisionView, Deleted, ErrorAnswer, Explanation, Hits,
-    Imported, InterfaceStatus, ListenerStatus, LoadModels, ModelList, ModelStatus, NewDecision, NewDecisions, NotTaken,
-    Reloaded, RuleSetStatus, RulesStatus, Simulation, SiteStatus, Status, SynCookieCounts, TargetStatus, Which,
+    Imported, InterfaceStatus, ListenerStatus, NewDecision, NewDecisions, NotTaken, Reloaded, RuleSetStatus,
+    RulesStatus, Simulation, SiteStatus, Status, SynCookieCounts, TargetStatus, Which,
 };
 
 /// The daemon, as the control socket sees it. Calls come from threads that may block.
@@ -78,14 +82,8 @@ pub trait Control: Send + Sync + 'static {
     /// The name of a watched interface.
     fn interface_name(&self, ifindex: u32) -> Option<String>;
 
-    /// The models that are loaded, or why they are not.
-    fn models(&self) -> ModelList;
-
-    /// Loads the models again, from another folder if one is named; the old ones stay when it fails.
-    ///
-    /// # Errors
-    /// A model is missing, damaged or made for other features.
-    fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError>;
+    /// The models, their versions and what is done with them.
+    fn models(&self) -> &ModelLife;
 
     /// What the box has learnt of its sites.
     fn learned(&self) -> Learned;

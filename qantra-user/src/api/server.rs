@@ -19,7 +19,7 @@ use tokio::{net::UnixListener, sync::Semaphore};
 
 use super::{
     Access, CaptureQuery, CapturedDrop, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, Tap, batch,
-    blocklists, desk, learned,
+    blocklists, desk, learned, models,
 };
 use crate::{clock::Now, config::parse_net, decide::DecisionId, intel::FeedError};
 
@@ -78,11 +78,11 @@ pub async fn serve(
         .route("/v1/check", get(check))
         .route("/v1/top", get(top))
         .route("/v1/capture", get(capture))
-        .route("/v1/models", get(models).post(load_models))
         .route("/v1/simulation", get(simulation).put(set_simulation))
         .route("/v1/reload", post(reload))
         .merge(blocklists::routes())
         .merge(learned::routes())
+        .merge(models::routes())
         .fallback(async || error(StatusCode::NOT_FOUND, "there is no such endpoint".into()))
         .layer(middleware::from_fn_with_state(shared.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -347,17 +347,6 @@ async fn capture(State(shared): State<Shared>, Query(query): Query<CaptureQuery>
         }
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(body)).into_response()
-}
-
-async fn models(State(shared): State<Shared>) -> Response {
-    run(shared, |control| Ok(control.models())).await
-}
-
-async fn load_models(State(shared): State<Shared>, bytes: Bytes) -> Response {
-    match body(&bytes) {
-        Ok(request) => run(shared, move |control| control.load_models(&request)).await,
-        Err(answer) => answer,
-    }
 }
 
 async fn simulation(State(shared): State<Shared>) -> Response {

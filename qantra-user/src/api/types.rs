@@ -12,6 +12,7 @@ use crate::{
     detect::AttackClass,
     enforce::{AllowEntry, DecisionHits, Protection, Summary},
     intel::FeedSummary,
+    model::ModelList,
     store::{StoreHealth, StoredDecision},
 };
 
@@ -138,40 +139,6 @@ pub struct TargetStatus {
     pub address: String,
     /// Whether it answers health checks; `None`: not known.
     pub healthy: Option<bool>,
-}
-
-/// The models.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ModelList {
-    /// Those that are loaded.
-    pub models: Vec<ModelStatus>,
-    /// Why some or all are not; `None` when all is well.
-    pub problem: Option<String>,
-}
-
-/// One model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelStatus {
-    /// What it is for, such as `request_classifier`.
-    pub role: String,
-    /// Its name in the manifest.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its file.
-    pub file: PathBuf,
-    /// The file's SHA-256.
-    pub sha256: String,
-    /// How many vectors it scored since it was loaded.
-    pub scored: u64,
-}
-
-/// Load models again.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoadModels {
-    /// Another folder; `None`: that of the configuration.
-    pub dir: Option<PathBuf>,
 }
 
 /// A person's decision.

@@ -17,7 +17,7 @@ use crate::{
     features::source::{self, SourceVector},
     flow::{LocalNetworks, Observation},
     metrics::{Metrics, SiteMetrics},
-    model::{ModelRole, Models},
+    model::{ModelRole, Models, Sampler},
 };
 
 /// How long observations gather before they are looked at. It saves a wake-up for each of them, and is what it adds to
@@ -41,6 +41,7 @@ pub(super) struct Analysis {
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) local: LocalNetworks,
     pub(super) models: Arc<ArcSwapOption<Models>>,
+    pub(super) sampler: Arc<Sampler>,
     /// Rates of sources, for those who watch.
     pub(super) board: Arc<SourceBoard>,
 }
@@ -110,6 +111,7 @@ impl Analysis {
         if vectors.is_empty() {
             return;
         }
+        self.sampler.offer_sources(&vectors);
         let scores = match models.source.lock().score_batch(&vectors) {
             Ok(scores) => scores,
             Err(error) => {

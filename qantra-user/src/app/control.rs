@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{
@@ -19,16 +19,16 @@ use super::{
 };
 use crate::{
     api::{
-        Control, ControlError, InterfaceStatus, Learned, ListenerStatus, LoadModels, ModelList, ModelStatus, Reloaded,
-        SiteStatus, Status, SynCookieCounts, Tap, TargetStatus, Watch,
+        Control, ControlError, InterfaceStatus, Learned, ListenerStatus, Reloaded, SiteStatus, Status, SynCookieCounts,
+        Tap, TargetStatus, Watch,
     },
     clock::Now,
-    config::{self, Config, ModelsConfig},
+    config::{self, Config},
     decide::{Decision, DecisionId},
     enforce::{Applied, Ended, EnforceError, Enforcer},
     intel::Feeds,
     metrics::{self, Metrics},
-    model::Models,
+    model::ModelLife,
     proxy::ReloadHandle,
     store::Store,
     xdp::{Kernel, Verdict},
@@ -46,8 +46,7 @@ pub(super) struct Daemon {
     enforcer: Arc<Enforcer>,
     actor: Arc<Actor>,
     feeds: Arc<Feeds>,
-    models: Arc<ArcSwapOption<Models>>,
-    model_problem: Mutex<Option<String>>,
+    models: Arc<ModelLife>,
     proxy: ReloadHandle,
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
@@ -71,7 +70,6 @@ impl Daemon {
             actor: Arc::clone(&stages.actor),
             feeds: Arc::clone(&stages.feeds),
             models: Arc::clone(&stages.models),
-            model_problem: Mutex::new(stages.model_problem.as_ref().map(ToString::to_string)),
             proxy,
             board: Arc::clone(&stages.board),
             drops: Arc::clone(&stages.drops),
@@ -160,21 +158,6 @@ impl Daemon {
             Err(error) => tracing::error!(%error, "rules not reloaded; the old ones stay in force"),
         }
     }
-
-    fn swap_models(&self, config: &ModelsConfig) -> Result<(), ControlError> {
-        if !config.enabled {
-            self.models.store(None);
-            *self.model_problem.lock() = None;
-            return Ok(());
-        }
-        let models = Models::load(config, &self.metrics).map_err(|error| ControlError::Model(Box::new(error)))?;
-        for model in models.describe() {
-            self.metrics.model_info.with_label_values(&[model.name.as_str(), model.version.as_str()]).set(1);
-        }
-        self.models.store(Some(Arc::new(models)));
-        *self.model_problem.lock() = None;
-        Ok(())
-    }
 }
 
 impl Control for Daemon {
@@ -231,7 +214,7 @@ impl Control for Daemon {
             sites: sites.collect(),
             decisions: self.enforcer.summary(),
             feeds: self.feeds.summary(),
-            models: self.models(),
+            models: self.models.list(),
             rules: self.rules.status(&config),
             store: self.store.health(),
             resident_bytes: metrics::resident_bytes(),
@@ -257,29 +240,8 @@ impl Control for Daemon {
         kernel.status().iter().find(|status| status.ifindex == ifindex).map(|status| status.name.clone())
     }
 
-    fn models(&self) -> ModelList {
-        let models = self.models.load();
-        let status = |entry: &crate::model::ManifestEntry| ModelStatus {
-            role: entry.role.as_str().to_owned(),
-            name: entry.name.clone(),
-            version: entry.version.clone(),
-            file: entry.file.clone(),
-            sha256: entry.sha256.clone(),
-            scored: self.metrics.model(&entry.name).scored.get(),
-        };
-        let entries = models.as_ref().map(|models| models.manifest.models.iter().map(status).collect());
-        ModelList { models: entries.unwrap_or_default(), problem: self.model_problem.lock().clone() }
-    }
-
-    fn load_models(&self, request: &LoadModels) -> Result<ModelList, ControlError> {
-        let _alone = self.changing.lock();
-        let mut config = self.config.load().models.clone();
-        config.enabled = true;
-        if let Some(dir) = &request.dir {
-            config.dir.clone_from(dir);
-        }
-        self.swap_models(&config)?;
-        Ok(self.models())
+    fn models(&self) -> &ModelLife {
+        &self.models
     }
 
     fn learned(&self) -> Learned {
@@ -299,7 +261,10 @@ impl Control for Daemon {
         let old = self.config.load_full();
         let fresh = Arc::new(fresh);
         if fresh.models != old.models {
-            self.swap_models(&fresh.models).inspect_err(|_| counted("failed"))?;
+            self.models.reconfigure(&fresh.models).map_err(|error| {
+                counted("failed");
+                ControlError::Model(Box::new(error))
+            })?;
         }
         let rules = self.rules.prepare(&fresh).map_err(|error| {
             counted("failed");

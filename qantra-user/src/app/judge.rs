@@ -24,7 +24,7 @@ use crate::{
     inspect::{RequestView, RuleRun},
     learn::RequestSketch,
     metrics::Metrics,
-    model::{Answer, Job, Models, Scratch},
+    model::{Answer, Job, ModelLife, Models, Sampler, Scratch},
     proxy::{Judge, Judgement, Opinion, RequestContext, RuleOpinion},
 };
 
@@ -42,6 +42,7 @@ pub(super) struct RequestJudge {
     actor: Arc<Actor>,
     config: Arc<ArcSwap<Config>>,
     models: Arc<ArcSwapOption<Models>>,
+    sampler: Arc<Sampler>,
     observations: Sender<Observation>,
     observations_shed: IntCounter,
     fail_open: IntCounter,
@@ -57,7 +58,7 @@ impl RequestJudge {
         enforcer: Arc<Enforcer>,
         actor: Arc<Actor>,
         config: Arc<ArcSwap<Config>>,
-        models: Arc<ArcSwapOption<Models>>,
+        life: &ModelLife,
         observations: Sender<Observation>,
         metrics: Arc<Metrics>,
         (rules, learning): (Arc<RuleRunner>, Arc<Learning>),
@@ -65,11 +66,13 @@ impl RequestJudge {
         let observations_shed = metrics.queue_dropped("observations");
         let fail_open = metrics.fail_open("model");
         let answers = Action::ALL.map(|action| metrics.answers(action));
+        let (models, sampler) = (life.active(), life.sampler());
         Self {
             enforcer,
             actor,
             config,
             models,
+            sampler,
             observations,
             observations_shed,
             fail_open,
@@ -172,6 +175,7 @@ impl Judge for RequestJudge {
             return Opinion::Now(Judgement::Pass);
         };
         models.request.gate_scored.inc();
+        self.sampler.offer(context.client, request, clock::boot_ns());
         SCRATCH.with_borrow_mut(|scratch| {
             let is_flagged = models.request.gate.score(request, scratch).flagged;
             let sketch = self.sketch(request, context, scratch);

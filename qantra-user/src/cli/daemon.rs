@@ -45,6 +45,25 @@ impl Daemon {
     ) -> Result<T, CliError> {
         Ok(self.client.ask(method, path, Some(body))?)
     }
+
+    /// Sends bytes that are no JSON.
+    pub(super) fn send_bytes<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, CliError> {
+        Ok(self.client.send_bytes(path, body)?)
+    }
+
+    /// The bytes of an answer, of at most so many.
+    pub(super) fn bytes(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, CliError> {
+        let mut bytes = Vec::new();
+        self.client.stream(Method::GET, path, |piece| {
+            bytes.extend_from_slice(piece);
+            bytes.len() <= bytes_max
+        })?;
+        if bytes.len() > bytes_max {
+            return Err(anyhow::anyhow!("the daemon's answer has more than {bytes_max} bytes").into());
+        }
+        Ok(bytes)
+    }
+
     /// Hands out the JSON object on each line of an answer as it comes; `each` says whether to go on.
     pub(super) fn stream_lines<T: DeserializeOwned>(
         &self,

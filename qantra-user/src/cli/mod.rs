@@ -160,7 +160,7 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Blocklists(args) => blocklists::run(args, &daemon()?, &output),
         Verb::Explain(args) => explain::run(args, &daemon()?, &output),
         Verb::Eval(args) => eval::run(args, &cli.config, &output),
-        Verb::Model(args) => model::run(args, &daemon, &output),
+        Verb::Model(args) => model::run(args, &daemon, &cli.config, &output),
         Verb::Rules(args) => rules::run(args, cli, &output),
         Verb::Simulation(args) => simulation::run(args, &daemon()?, &output),
         Verb::Config(args) => config::run(args, &cli.config, &output),

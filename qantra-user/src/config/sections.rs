@@ -235,6 +235,24 @@ pub struct ModelsConfig {
     pub request_confidence: Option<f32>,
     /// The classifier's confidence from which a flagged source is a finding; none: the manifest's.
     pub source_confidence: Option<f32>,
+    /// minisign public keys, in base64, whose signature of `manifest.toml` is trusted.
+    pub trusted_keys: Vec<String>,
+    /// Whether loaded models need a signature by a trusted key. The models of `dir` do not: whoever can write there can
+    /// write here.
+    pub require_signature: bool,
+    /// Most versions of loaded models that are kept; those in force, in shadow and before always are.
+    pub keep_versions: u32,
+    /// Requests a second, at most, that are looked at for drift, shadows and promoted models; 0: none.
+    pub samples_per_s: u32,
+    /// The share of sampled requests that promoted models may refuse where the ones before did not; above it they go
+    /// back by themselves.
+    pub max_false_positive_rate: f64,
+    /// For how long promoted models are guarded.
+    pub guard_s: u64,
+    /// Most resident memory, in MiB, because of models, as their trials measure it: ONNX Runtime, the version in force,
+    /// one that is about to be, and a second copy of two while a shadow or a promoted version is compared. What would go
+    /// above is not loaded.
+    pub max_resident_mb: u32,
 }
 
 impl Default for ModelsConfig {
@@ -248,6 +266,13 @@ impl Default for ModelsConfig {
             queue_max: 1_024,
             request_confidence: None,
             source_confidence: None,
+            trusted_keys: Vec::new(),
+            require_signature: false,
+            keep_versions: 5,
+            samples_per_s: 20,
+            max_false_positive_rate: 0.001,
+            guard_s: 3_600,
+            max_resident_mb: 192,
         }
     }
 }

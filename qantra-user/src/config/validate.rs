@@ -5,6 +5,7 @@ mod sites;
 
 use std::{collections::HashMap, fmt::Display, net::SocketAddr, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ipnet::IpNet;
 
 use super::{Config, DetectConfig, LearnConfig, PolicyConfig, Problem, ProxyConfig, Role, position::Positions};
@@ -251,6 +252,19 @@ fn models(config: &Config, report: &mut Report<'_>) {
     if models.queue_max < models.batch_max {
         report.bad("models.queue_max", "is less than `models.batch_max`: no batch could fill", "raise it");
     }
+    report.range("models.keep_versions", models.keep_versions, 2, 64);
+    report.range("models.samples_per_s", models.samples_per_s, 0, 1_000);
+    report.range("models.max_false_positive_rate", models.max_false_positive_rate, 0.0, 1.0);
+    report.range("models.guard_s", models.guard_s, 0, 30 * 86_400);
+    report.range("models.max_resident_mb", models.max_resident_mb, 16, 65_536);
+    if models.require_signature && models.trusted_keys.is_empty() {
+        let what = "is on without `models.trusted_keys`: no models could be loaded";
+        report.bad("models.require_signature", what, "name the public key that `minisign -G` wrote");
+    }
+    if models.trusted_keys.iter().any(|key| !is_minisign_key(key)) {
+        let hint = "write the second line of minisign.pub";
+        report.bad("models.trusted_keys", "holds something that is no minisign public key", hint);
+    }
     for (key, value) in [
         ("models.request_confidence", models.request_confidence),
         ("models.source_confidence", models.source_confidence),
@@ -259,6 +273,11 @@ fn models(config: &Config, report: &mut Report<'_>) {
             report.share(key, value);
         }
     }
+}
+
+/// minisign's public keys are base64 of `Ed`, eight bytes of name and thirty-two of key.
+fn is_minisign_key(text: &str) -> bool {
+    STANDARD.decode(text.trim()).is_ok_and(|key| key.len() == 42 && key.starts_with(b"Ed"))
 }
 
 fn policy(config: &Config, report: &mut Report<'_>) {

@@ -1,6 +1,6 @@
 //! Enters: a folder of models. Leaves: what each is and costs, once it has run on inputs of full size with answers that
-//! make sense, soon. A model is a program of a stranger, and ONNX Runtime can be stopped only by ending its process: it must
-//! never be called where something else would end with it.
+//! make sense, soon. It runs in a process of its own (see [`super::check`]): a model is a program of a stranger, and ONNX
+//! Runtime can be stopped only by ending its process.
 
 use std::path::Path;
 

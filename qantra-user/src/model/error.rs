@@ -77,6 +77,26 @@ pub enum ModelError {
         /// What, where, and the limit.
         refusal: OnnxRefusal,
     },
+    /// What was asked of a version cannot be done.
+    #[error("{reason}")]
+    Life {
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The signature is missing or bad.
+    #[error("signature: {reason}")]
+    Signature {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A set of models failed its trial in a process of its own.
+    #[error("{dir}: {reason}")]
+    Check {
+        /// The folder.
+        dir: PathBuf,
+        /// What the trial said, in one line.
+        reason: String,
+    },
     /// ONNX Runtime refused the file or failed while running it.
     #[error("model `{model}`: ONNX Runtime: {reason}")]
     Onnx {

@@ -3,23 +3,25 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::error::{ModelError, one_line};
+use super::{
+    bundle::read_bounded,
+    drift::Reference,
+    error::{ModelError, one_line},
+};
 
 /// The manifest's file name.
-const MANIFEST: &str = "manifest.toml";
+pub(super) const MANIFEST: &str = "manifest.toml";
 /// Files larger than this are no models of ours; a limit keeps a wrong path from filling the memory.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Largest manifest.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
-/// Most models, and most classes or thresholds of one.
+/// Most models, and most classes, thresholds or reference features of one.
 const MODELS_MAX: usize = 8;
 const PARTS_MAX: usize = 128;
 /// Longest name or version: they become labels of metrics.
@@ -77,6 +79,10 @@ pub struct ManifestEntry {
     /// What was measured, by origin of the test data. For people; nothing depends on it.
     #[serde(default)]
     pub measured: BTreeMap<String, toml::Value>,
+    /// How each feature was spread in training: what drift is measured against. Without it the first live requests or
+    /// sources stand in.
+    #[serde(default)]
+    pub reference: BTreeMap<String, Reference>,
     /// Where the training data came from.
     #[serde(default)]
     pub data: Vec<String>,
@@ -98,12 +104,22 @@ impl ManifestEntry {
         if self.file.file_name() != Some(self.file.as_os_str()) || !is_name(&file) {
             return Err(format!("model `{}`: `{}` must be a plain file name", self.name, one_line(&file)));
         }
-        for (what, count) in [("classes", self.classes.len()), ("thresholds", self.thresholds.len())] {
+        for (what, count) in [
+            ("classes", self.classes.len()),
+            ("thresholds", self.thresholds.len()),
+            ("references", self.reference.len()),
+        ] {
             if count > PARTS_MAX {
                 return Err(format!("model `{}`: {count} {what}, the limit is {PARTS_MAX}", self.name));
             }
         }
-        Ok(())
+        match self.reference.iter().find(|(_, reference)| !reference.is_sound()) {
+            Some((feature, _)) => {
+                let feature = one_line(feature);
+                Err(format!("model `{}`: the reference of `{feature}` is no histogram", self.name))
+            }
+            None => Ok(()),
+        }
     }
 
     /// A threshold that must be there.
@@ -125,6 +141,8 @@ impl ManifestEntry {
 pub struct Manifest {
     /// The file it was read from.
     pub path: PathBuf,
+    /// Its text.
+    pub text: String,
     /// Its models.
     pub models: Vec<ManifestEntry>,
 }
@@ -171,7 +189,7 @@ impl Manifest {
         for entry in &raw.models {
             entry.check().map_err(manifest)?;
         }
-        Ok(Self { path: path.to_owned(), models: raw.models })
+        Ok(Self { path: path.to_owned(), text: text.to_owned(), models: raw.models })
     }
 
     /// The entry for a role.
@@ -201,7 +219,7 @@ impl Manifest {
     }
 
     /// The bytes of an entry's file, whatever its features are.
-    fn bytes(&self, entry: &ManifestEntry) -> Result<Vec<u8>, ModelError> {
+    pub(super) fn bytes(&self, entry: &ManifestEntry) -> Result<Vec<u8>, ModelError> {
         let path = self.path.with_file_name(&entry.file);
         let bytes = read_bounded(&path, FILE_BYTES_MAX)?;
         let found = sha256(&bytes);
@@ -213,18 +231,6 @@ impl Manifest {
 }
 
 /// SHA-256 in lower-case hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Reads a file of a bounded size.
-fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ModelError> {
-    let failed = |source| ModelError::Read { path: path.to_owned(), source };
-    let length = fs::metadata(path).map_err(failed)?.len();
-    if length > bytes_max {
-        return Err(failed(std::io::Error::other(format!("{length} bytes is more than {bytes_max}"))));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(bytes_max).read_to_end(&mut bytes)).map_err(failed)?;
-    Ok(bytes)
 }

@@ -1,33 +1,59 @@
 //! Enters: requests, feature ids and vectors. Leaves: scores with the model's name and version. The only user of ONNX
 //! Runtime; it must never block a request: what comes too late is dropped and counted.
 
+mod bundle;
 mod cache;
 mod canary;
+mod check;
 mod classifier;
+mod compare;
+mod drift;
 mod error;
 mod gate;
+mod guard;
+mod keeper;
+mod life;
+#[cfg(test)]
+mod life_tests;
+mod listing;
 mod manifest;
 mod onnx;
+mod sampler;
 mod session;
+mod signature;
 mod source;
 #[cfg(test)]
 mod tests;
+mod versions;
+mod watch;
 
+pub use bundle::{BUNDLE_BYTES_MAX, Bundle, SIGNATURE, VersionId};
 pub use canary::{CheckReport, CheckedModel, check_folder};
+pub use check::{CheckLimits, check_apart, confine};
 pub use classifier::{Answer, Classifier, ClassifierLimits, Core, Job, QueueFull, RequestAttack};
+pub use compare::{Comparison, Side};
+pub use drift::{FeatureDrift, Reference};
 pub use error::ModelError;
 pub use gate::{FlaggedField, GateScore, RequestGate, Scratch};
+pub use life::{LifeStart, LifeVerb, ModelLife};
+pub use listing::{LiveComparison, ModelList, ModelStatus, ThresholdStatus, VersionStatus};
 pub use manifest::{Manifest, ManifestEntry, ModelRole};
 pub use onnx::{OnnxLimits, OnnxRefusal, OnnxSummary};
+pub use sampler::Sampler;
 pub use session::{IdSession, MatrixSession, Runtime};
+pub use signature::{Signed, Trust, is_public_key, verify};
 pub use source::{SourceClaim, SourceModels, SourceScores};
+pub use versions::{LifeState, Passed, RolledBack, VersionName, VersionStore};
+pub use watch::{Drift, Purpose};
 
 use std::path::Path;
 
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 
-use crate::{config::ModelsConfig, features::http::http_schema, inspect::RequestView, metrics::Metrics};
+use crate::{
+    config::ModelsConfig, detect::AttackClass, features::http::http_schema, inspect::RequestView, metrics::Metrics,
+};
 
 /// The models of requests, loaded together: what `app` keeps behind an `ArcSwap` and `qantra model load` replaces.
 #[derive(Debug)]
@@ -125,6 +151,17 @@ impl Models {
     }
 }
 
+/// What one version says of a request, for comparing it with another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestOpinion {
+    /// The class, when it would refuse the request.
+    pub class: Option<AttackClass>,
+    /// The classifier's confidence; 0 where it was not asked.
+    pub confidence: f32,
+    /// Whether the gate flagged it.
+    pub flagged: bool,
+}
+
 /// The request models without a thread of their own, for `qantra eval` and the bench.
 #[derive(Debug)]
 pub struct InlineRequestModels {
@@ -164,6 +201,21 @@ impl InlineRequestModels {
         let fields = self.gate.flagged(scratch);
         let verdicts = self.core.classify(fields.iter())?;
         Ok((score, self.core.answer(fields, &verdicts)))
+    }
+
+    /// What the daemon would do, and the classifier's confidence below its threshold as well.
+    ///
+    /// # Errors
+    /// [`ModelError`] when ONNX Runtime fails.
+    pub fn opinion(&mut self, request: &RequestView<'_>, scratch: &mut Scratch) -> Result<RequestOpinion, ModelError> {
+        if !self.gate.score(request, scratch).flagged {
+            return Ok(RequestOpinion { class: None, confidence: 0.0, flagged: false });
+        }
+        let verdicts = self.core.classify(self.gate.flagged(scratch).iter())?;
+        let worst = verdicts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let (class, confidence) = worst.map_or((None, 0.0), |(class, confidence)| (Some(class), confidence));
+        let class = class.filter(|_| confidence >= self.core.threshold());
+        Ok(RequestOpinion { class, confidence, flagged: true })
     }
 
     /// The gate.

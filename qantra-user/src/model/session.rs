@@ -27,6 +27,10 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
+/// From 1.29 on ONNX Runtime keeps a database in the user's home and reports to its maker, from the moment it is loaded,
+/// unless this is in the environment; what its interface offers comes too late.
+pub(super) const QUIET: &str = "ORT_DISABLE_TELEMETRY";
+
 /// The process has room for one environment, so the first one is kept for good.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 

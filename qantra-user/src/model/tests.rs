@@ -22,12 +22,12 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn shipped() -> PathBuf {
+pub(super) fn shipped() -> PathBuf {
     workspace().join("models")
 }
 
 /// ONNX Runtime's library, or `None` with a word about it.
-fn library() -> Option<PathBuf> {
+pub(super) fn library() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     let path = target.join("onnxruntime").join(std::env::consts::ARCH).join("libonnxruntime.so");
     if path.is_file() {
@@ -185,8 +185,17 @@ fn load(dir: &Path, library: &Path) -> Result<Models, ModelError> {
     Models::load(&config, &metrics)
 }
 
+/// A copy of all of them.
+pub(super) fn copy_all() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
+    let dir = copy()?;
+    for file in ["source_forest.onnx", "source_classifier.onnx"] {
+        fs::copy(shipped().join(file), dir.path().join(file))?;
+    }
+    Ok(dir)
+}
+
 /// Puts other bytes in the place of a model, with or without telling the manifest.
-fn replace(dir: &Path, file: &str, bytes: &[u8], in_manifest: bool) -> TestResult {
+pub(super) fn replace(dir: &Path, file: &str, bytes: &[u8], in_manifest: bool) -> TestResult {
     let hex = |bytes: &[u8]| -> String { Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect() };
     let old = hex(&fs::read(dir.join(file))?);
     fs::write(dir.join(file), bytes)?;

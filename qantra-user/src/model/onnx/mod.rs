@@ -11,7 +11,7 @@ mod trees;
 mod wire;
 
 #[cfg(test)]
-mod build;
+pub(in crate::model) mod build;
 #[cfg(test)]
 mod tests;
 
