@@ -30,10 +30,20 @@ impl ByteSet {
 
     /// The bytes that occur in a text.
     pub(crate) fn present(text: &[u8]) -> Self {
-        // Four independent words would be updated through memory; a table of flags is filled faster for long texts.
-        if text.len() < 64 {
-            return Self::of(text);
+        // Words that are chosen by an index would be updated through memory: four times slower.
+        let (mut low, mut high) = (0_u64, 0_u64);
+        let mut all = 0_u8;
+        for byte in text {
+            let bit = 1_u64 << (byte & 63);
+            let upper = 0_u64.wrapping_sub(u64::from(byte >> 6 & 1));
+            low |= bit & !upper;
+            high |= bit & upper;
+            all |= byte;
         }
+        if all.is_ascii() { Self([low, high, 0, 0]) } else { Self::present_wide(text) }
+    }
+
+    fn present_wide(text: &[u8]) -> Self {
         let mut seen = [false; 256];
         for byte in text {
             seen[usize::from(*byte)] = true;
@@ -74,6 +84,9 @@ mod tests {
     fn short_and_long_texts_give_the_same_set() {
         let long: Vec<u8> = (0..=255_u8).filter(|b| b % 3 == 0).cycle().take(500).collect();
         assert_eq!(ByteSet::present(&long), ByteSet::of(&long));
+        for text in [b"".as_slice(), b"\0 ?@AZ_`az\x7f", b"a\x80\xff"] {
+            assert_eq!(ByteSet::present(text), ByteSet::of(text));
+        }
         assert!(ByteSet::range(b'a', b'c').has(b'b') && !ByteSet::range(b'a', b'c').has(b'd'));
         assert_eq!(ByteSet::of(b"abc").inverted().len(), 253);
     }

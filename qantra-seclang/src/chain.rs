@@ -67,6 +67,11 @@ impl Chains {
         self.steps[chain.index() - 1].2.as_ref()
     }
 
+    /// The chain that goes on from another by one step, when some rule has it.
+    pub(crate) fn after(&self, parent: ChainId, transform: Transform) -> Option<ChainId> {
+        self.known.get(&(parent, transform)).copied()
+    }
+
     pub(crate) fn unicode_map(&self) -> Option<&UnicodeMap> {
         self.unicode_map.as_ref()
     }

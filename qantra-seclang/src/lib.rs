@@ -49,6 +49,7 @@ mod filter;
 mod libinjection;
 mod operator;
 mod parse;
+mod patterns;
 mod regex;
 mod rule;
 mod settings;

@@ -165,8 +165,18 @@ pub(crate) struct Bundle {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
     pub(crate) first: u32,
-    /// The bundle and the slot without whose bit the rule cannot match.
-    pub(crate) test: Option<(u16, u16)>,
+    pub(crate) test: Test,
+}
+
+/// What tells that a rule cannot match, before any of its values is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Test {
+    /// Nothing: the rule runs.
+    Nothing,
+    /// No value of a bundle has what a slot stands for.
+    Slot { bundle: u16, slot: u16 },
+    /// No value matches any pattern of a set.
+    Set(u16),
 }
 
 /// One link of a chain; most chains have one.

@@ -8,6 +8,7 @@ use crate::{
     bytes::ByteSet,
     chain::{ChainId, Chains},
     filter::{Filter, has_bit},
+    patterns::PatternSet,
     rule::Bundle,
     transform::Transform,
     variable::Variable,
@@ -55,6 +56,17 @@ pub(crate) struct Node {
     like: u32,
 }
 
+/// All values of a group, seen through a chain.
+#[derive(Debug, Clone, Copy)]
+struct Joined {
+    /// The shortest chain that makes the same of these values.
+    chain: ChainId,
+    /// The bytes that occur in any of them.
+    present: ByteSet,
+    /// Where their joined filter bits are, or unknown.
+    bits: u32,
+}
+
 const UNKNOWN: u32 = u32::MAX;
 /// Longer texts than this together are not kept: the host's limits are far below.
 const ARENA_MAX: usize = 1 << 30;
@@ -71,10 +83,13 @@ pub(crate) struct Store {
     /// together.
     memos: Vec<u32>,
     bits: Vec<u64>,
-    /// For each group and chain: where the joined bits of its values are, or unknown.
-    group_bits: Vec<u32>,
+    /// For each group and chain: where what is known of its values together is, or unknown.
+    views: Vec<u32>,
+    joined: Vec<Joined>,
     /// For each bundle: where the joined bits of its groups are, or unknown.
     bundle_bits: Vec<u32>,
+    /// For each set of patterns: whether one matches any value of its bundle, once they were tried.
+    sets: Vec<Option<bool>>,
     /// A group changed since bundles were joined.
     bundles_stale: bool,
     chains: usize,
@@ -85,7 +100,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// Forgets the last transaction and keeps its memory.
-    pub(crate) fn reset(&mut self, chains: usize, bundles: usize) {
+    pub(crate) fn reset(&mut self, chains: usize, bundles: usize, sets: usize) {
         self.arena.clear();
         self.groups.resize_with(Variable::COUNT, Vec::new);
         self.groups.iter_mut().for_each(Vec::clear);
@@ -93,8 +108,11 @@ impl Store {
         self.rows.clear();
         self.memos.clear();
         self.bits.clear();
-        self.group_bits.clear();
-        self.group_bits.resize(Variable::COUNT * chains, UNKNOWN);
+        self.views.clear();
+        self.views.resize(Variable::COUNT * chains, UNKNOWN);
+        self.joined.clear();
+        self.sets.clear();
+        self.sets.resize(sets, None);
         self.bundle_bits.clear();
         self.bundle_bits.resize(bundles, UNKNOWN);
         self.bundles_stale = false;
@@ -103,7 +121,7 @@ impl Store {
 
     /// About how many bytes the tables hold.
     pub(crate) const fn held_bytes(&self) -> usize {
-        let words = self.rows.capacity() + self.memos.capacity() + self.group_bits.capacity();
+        let words = self.rows.capacity() + self.memos.capacity() + self.views.capacity();
         self.arena.capacity()
             + self.nodes.capacity() * size_of::<Node>()
             + self.bits.capacity() * size_of::<u64>()
@@ -199,9 +217,7 @@ impl Store {
     fn stale(&mut self, variable: Variable) {
         self.bundles_stale = true;
         let begin = variable.index() * self.chains;
-        for slot in &mut self.group_bits[begin..begin + self.chains] {
-            *slot = UNKNOWN;
-        }
+        self.views[begin..begin + self.chains].fill(UNKNOWN);
     }
 
     fn new_node(&mut self, span: Span, row: u32) -> u32 {
@@ -336,26 +352,111 @@ impl Store {
     }
 
     fn group_bits_at(&mut self, filter: &Filter, chains: &Chains, variable: Variable, chain: ChainId) -> usize {
+        let view = self.view(chains, variable, chain);
+        let Joined { chain, bits, .. } = self.joined[view];
+        if bits != UNKNOWN {
+            return bits as usize;
+        }
+        let begin = self.bits.len();
+        self.bits.resize(begin + filter.words, 0);
+        let mut before = UNKNOWN;
+        for at in 0..self.groups[variable.index()].len() {
+            let base = self.groups[variable.index()][at].node;
+            let node = self.transformed(chains, base, chain);
+            if node == before {
+                continue;
+            }
+            before = node;
+            let from = self.bits_at(filter, node);
+            for word in 0..filter.words {
+                self.bits[begin + word] |= self.bits[from + word];
+            }
+        }
+        self.joined[view].bits = u32::try_from(begin).unwrap_or(UNKNOWN);
+        begin
+    }
+
+    /// The shortest chain that makes the same of a group's values. Most values have no byte that most transformations
+    /// could change: what is known of them then serves many chains.
+    pub(crate) fn shortest(&mut self, chains: &Chains, variable: Variable, chain: ChainId) -> ChainId {
+        let view = self.view(chains, variable, chain);
+        self.joined[view].chain
+    }
+
+    fn view(&mut self, chains: &Chains, variable: Variable, chain: ChainId) -> usize {
         let place = variable.index() * self.chains + chain.index();
-        if self.group_bits[place] == UNKNOWN {
-            let begin = self.bits.len();
-            self.bits.resize(begin + filter.words, 0);
-            let mut before = UNKNOWN;
-            for at in 0..self.groups[variable.index()].len() {
-                let base = self.groups[variable.index()][at].node;
-                let node = self.transformed(chains, base, chain);
-                if node == before {
-                    continue;
-                }
-                before = node;
-                let from = self.bits_at(filter, node);
-                for word in 0..filter.words {
-                    self.bits[begin + word] |= self.bits[from + word];
+        if self.views[place] != UNKNOWN {
+            return self.views[place] as usize;
+        }
+        let view = if chain.is_none() {
+            self.join(chains, variable, chain)
+        } else {
+            let (parent, transform) = chains.step(chain);
+            let before = self.view(chains, variable, parent);
+            let Joined { chain: shortest, present, .. } = self.joined[before];
+            if chains.trigger(chain).is_some_and(|trigger| !trigger.meets(&present)) {
+                before
+            } else {
+                match chains.after(shortest, transform).filter(|shorter| *shorter != chain) {
+                    Some(shorter) => self.view(chains, variable, shorter),
+                    None => self.join(chains, variable, chain),
                 }
             }
-            self.group_bits[place] = u32::try_from(begin).unwrap_or(UNKNOWN);
+        };
+        self.views[place] = u32::try_from(view).unwrap_or(UNKNOWN);
+        view
+    }
+
+    fn join(&mut self, chains: &Chains, variable: Variable, chain: ChainId) -> usize {
+        let mut present = ByteSet::EMPTY;
+        for at in 0..self.groups[variable.index()].len() {
+            let base = self.groups[variable.index()][at].node;
+            let node = self.transformed(chains, base, chain);
+            present = present.union(&self.nodes[node as usize].present);
         }
-        self.group_bits[place] as usize
+        self.joined.push(Joined { chain, present, bits: UNKNOWN });
+        self.joined.len() - 1
+    }
+
+    /// Whether any pattern of a set matches any value of their bundle.
+    pub(crate) fn set_matches(&mut self, set: &PatternSet, chains: &Chains, bundles: &[Bundle], at: u16) -> bool {
+        self.refresh();
+        let at = usize::from(at);
+        if let Some(known) = self.sets.get(at).copied().flatten() {
+            return known;
+        }
+        let found = bundles.get(usize::from(set.bundle)).is_none_or(|bundle| {
+            bundle.groups.iter().any(|group| self.set_matches_group(set, chains, *group, bundle.chain))
+        });
+        if let Some(place) = self.sets.get_mut(at) {
+            *place = Some(found);
+        }
+        found
+    }
+
+    fn set_matches_group(&mut self, set: &PatternSet, chains: &Chains, group: Variable, chain: ChainId) -> bool {
+        if self.groups[group.index()].is_empty() {
+            return false;
+        }
+        let chain = self.shortest(chains, group, chain);
+        let mut before = UNKNOWN;
+        for at in 0..self.groups[group.index()].len() {
+            let node = self.transformed(chains, self.groups[group.index()][at].node, chain);
+            if node != before && set.matches(self.get(self.nodes[node as usize].span)) {
+                return true;
+            }
+            before = node;
+        }
+        false
+    }
+
+    /// Forgets what was joined from groups that have changed since.
+    fn refresh(&mut self) {
+        if self.bundles_stale {
+            self.bundle_bits.fill(UNKNOWN);
+            self.sets.fill(None);
+            self.bundles_stale = false;
+        }
     }
 
     /// Whether any value of a bundle's groups holds what a slot stands for.
@@ -367,10 +468,7 @@ impl Store {
         at: u16,
         slot: u16,
     ) -> bool {
-        if self.bundles_stale {
-            self.bundle_bits.fill(UNKNOWN);
-            self.bundles_stale = false;
-        }
+        self.refresh();
         let at = usize::from(at);
         if self.bundle_bits[at] == UNKNOWN {
             self.join_bundle(filter, chains, &bundles[at], at);

@@ -7,7 +7,7 @@ use crate::{store::Store, variable::Variable};
 
 fn store() -> Store {
     let mut store = Store::default();
-    store.reset(1, 0);
+    store.reset(1, 0, 0);
     store
 }
 

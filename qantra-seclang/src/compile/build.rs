@@ -18,9 +18,11 @@ use crate::{
     parse::{
         Actions, Ctl, CtlScope, Disruptive, Entry, Link, Parsed, RuleAst, Selector, SetVar, SetVarValue, TargetAst,
     },
+    patterns::{PatternSet, takes_plain_values},
     regex::{Pattern, Requirement},
     rule::{
-        Assign, Bundle, Control, Disruption, Effects, Exception, Meta, Name, Removal, Rule, Select, Step, Target, Value,
+        Assign, Bundle, Control, Disruption, Effects, Exception, Meta, Name, Removal, Rule, Select, Step, Target, Test,
+        Value,
     },
     settings::EngineMode,
     source::FileProvider,
@@ -57,8 +59,9 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         position: Position { file: "all rules".into(), line: 0 },
         reason: Reason::Pattern { pattern: "the literals of all rules".to_owned(), why },
     })?;
-    let mut bundles = Vec::new();
-    let steps = phases.each_ref().map(|list| steps(list, &builder.rules, &mut bundles));
+    let mut tests = Tests::default();
+    let mut steps = phases.each_ref().map(|list| tests.steps(list, &builder.rules));
+    tests.sets(&mut steps);
     let pattern_bytes = builder.pattern_bytes
         + builder
             .rules
@@ -72,7 +75,8 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
         rules: builder.rules,
         phases,
         steps,
-        bundles,
+        bundles: tests.bundles,
+        sets_of_patterns: tests.sets,
         chains: builder.chains,
         filter,
         names: builder.names,
@@ -103,25 +107,71 @@ fn warnings(rules: &[Rule]) -> Vec<(Position, String)> {
     rules.iter().filter_map(of_rule).collect()
 }
 
-/// A phase's list with the test that spares most rules.
-fn steps(list: &[u32], rules: &[Rule], bundles: &mut Vec<Bundle>) -> Vec<Step> {
-    let step = |first: &u32| {
-        let test = rules.get(*first as usize).and_then(|rule| {
-            let bundle = bundle(rule)?;
-            let at = bundles.iter().position(|known| *known == bundle).unwrap_or_else(|| {
-                bundles.push(bundle);
-                bundles.len() - 1
-            });
-            Some((u16::try_from(at).ok()?, rule.slot?))
+/// The lists of phases with the tests that spare most rules.
+#[derive(Default)]
+struct Tests {
+    bundles: Vec<Bundle>,
+    /// For each bundle: the patterns that no literal spares.
+    patterns: Vec<Vec<String>>,
+    sets: Vec<PatternSet>,
+}
+
+impl Tests {
+    /// The number of a bundle.
+    fn bundle(&mut self, bundle: Bundle) -> Option<u16> {
+        let at = self.bundles.iter().position(|known| *known == bundle).unwrap_or_else(|| {
+            self.bundles.push(bundle);
+            self.patterns.push(Vec::new());
+            self.bundles.len() - 1
         });
-        Step { first: *first, test }
-    };
-    list.iter().map(step).collect()
+        u16::try_from(at).ok()
+    }
+
+    /// A phase's list, with the bundle of rules whose pattern may go into a set.
+    fn steps(&mut self, list: &[u32], rules: &[Rule]) -> Vec<Step> {
+        let step = |first: &u32| {
+            let test = rules.get(*first as usize).and_then(|rule| {
+                let bundle = self.bundle(bundle(rule)?)?;
+                match (rule.slot, &rule.operator) {
+                    (Some(slot), _) => Some(Test::Slot { bundle, slot }),
+                    (None, Operator::Rx(pattern)) if !takes_plain_values(pattern) => {
+                        let known = self.patterns.get_mut(usize::from(bundle))?;
+                        if !known.iter().any(|known| known == pattern.text()) {
+                            known.push(pattern.text().to_owned());
+                        }
+                        Some(Test::Set(bundle))
+                    }
+                    _ => None,
+                }
+            });
+            Step { first: *first, test: test.unwrap_or(Test::Nothing) }
+        };
+        list.iter().map(step).collect()
+    }
+
+    /// Builds the sets, and gives each rule the number of its own.
+    fn sets(&mut self, steps: &mut [Vec<Step>; 6]) {
+        let mut numbers = vec![None; self.bundles.len()];
+        for (bundle, patterns) in (0_u16..).zip(&self.patterns) {
+            // A pattern alone is tried by its rule.
+            if patterns.len() > 1
+                && let Some(set) = PatternSet::new(bundle, &patterns.iter().map(String::as_str).collect::<Vec<_>>())
+            {
+                numbers[usize::from(bundle)] = u16::try_from(self.sets.len()).ok();
+                self.sets.push(set);
+            }
+        }
+        for step in steps.iter_mut().flatten() {
+            if let Test::Set(bundle) = step.test {
+                step.test = numbers[usize::from(bundle)].map_or(Test::Nothing, Test::Set);
+            }
+        }
+    }
 }
 
 /// The groups of a rule, when one test can speak for all of them.
 fn bundle(rule: &Rule) -> Option<Bundle> {
-    if rule.slot.is_none() || rule.negated || !rule.prefixes.is_empty() || rule.targets.is_empty() {
+    if rule.negated || !rule.prefixes.is_empty() || rule.targets.is_empty() {
         return None;
     }
     let mut groups = Vec::new();

@@ -15,6 +15,7 @@ use crate::{
     error::{LoadError, Position},
     filter::Filter,
     parse,
+    patterns::PatternSet,
     rule::{Bundle, Removal, Rule, Step},
     settings::Settings,
     source::FileProvider,
@@ -35,6 +36,8 @@ pub struct RuleSet {
     /// The same lists, with the test that spares most rules.
     pub(crate) steps: [Vec<Step>; 6],
     pub(crate) bundles: Vec<Bundle>,
+    /// Patterns that no literal spares, those over the same values together.
+    pub(crate) sets_of_patterns: Vec<PatternSet>,
     pub(crate) chains: Chains,
     pub(crate) filter: Filter,
     pub(crate) names: TxNames,
@@ -110,7 +113,8 @@ impl RuleSet {
     #[must_use]
     pub fn summary(&self) -> Summary {
         let rules: usize = self.rules.capacity() * size_of::<Rule>();
-        let bytes = rules + self.filter.memory() + self.pattern_bytes;
+        let sets: usize = self.sets_of_patterns.iter().map(PatternSet::bytes).sum();
+        let bytes = rules + self.filter.memory() + self.pattern_bytes + sets;
         Summary { rules: self.count, folded: self.folded, bytes }
     }
 

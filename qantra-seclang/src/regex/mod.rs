@@ -182,6 +182,11 @@ impl Pattern {
         }
     }
 
+    /// As the rule has it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// About how many bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
         match &self.engine {
@@ -189,6 +194,11 @@ impl Pattern {
             Engine::Backtracking(regex) => regex.loose.memory_usage() + self.text.len() * 64,
         }
     }
+}
+
+/// The syntax tree of a pattern, loosened where the linear engine cannot follow: it matches wherever the pattern does.
+pub(crate) fn loose(pattern: &str) -> Option<regex_syntax::hir::Hir> {
+    parse(pattern, false).ok().map(|(hir, _)| hir)
 }
 
 /// The syntax tree of a pattern, loosened where the linear engine cannot follow, and whether it was.

@@ -7,7 +7,7 @@ use crate::{
     operator::Operator,
     parse::AllowScope,
     regex::Captures,
-    rule::{Disruption, Rule, Select, Target},
+    rule::{Disruption, Rule, Select, Target, Test},
     settings::EngineMode,
     store::Span,
     template::number,
@@ -32,9 +32,7 @@ impl Transaction<'_, '_> {
         let list = &rules.steps[usize::from(phase)];
         let mut at = 0_usize;
         while let Some(step) = list.get(at) {
-            if let Some((bundle, slot)) = step.test
-                && !self.s.store.bundle_has(&rules.filter, &rules.chains, &rules.bundles, bundle, slot)
-            {
+            if !self.may_match(step.test) {
                 at += 1;
                 continue;
             }
@@ -47,6 +45,21 @@ impl Transaction<'_, '_> {
             if self.engine == EngineMode::Off {
                 return;
             }
+        }
+    }
+
+    /// Whether any value that a rule looks at has what it needs.
+    fn may_match(&mut self, test: Test) -> bool {
+        let rules = self.rules;
+        match test {
+            Test::Nothing => true,
+            Test::Slot { bundle, slot } => {
+                self.s.store.bundle_has(&rules.filter, &rules.chains, &rules.bundles, bundle, slot)
+            }
+            Test::Set(at) => rules
+                .sets_of_patterns
+                .get(usize::from(at))
+                .is_none_or(|set| self.s.store.set_matches(set, &rules.chains, &rules.bundles, at)),
         }
     }
 
@@ -177,13 +190,14 @@ impl Transaction<'_, '_> {
         {
             return;
         }
+        let chain = self.s.store.shortest(&rules.chains, group, rule.chain);
         for at in 0..count {
             let Some(item) = self.s.store.items(group).get(at).copied() else { return };
             if !run.target.select.takes(self.s.store.get(item.key)) || self.is_excepted(run, group, item.key) {
                 continue;
             }
             if rule.prefixes.is_empty() {
-                let node = self.s.store.transformed(&rules.chains, item.node, rule.chain);
+                let node = self.s.store.transformed(&rules.chains, item.node, chain);
                 if slot.is_some_and(|slot| !has_bit(self.s.store.bits_of(&rules.filter, node), slot)) {
                     continue;
                 }

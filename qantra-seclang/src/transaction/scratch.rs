@@ -105,7 +105,7 @@ impl Scratch {
                 *body = Vec::new();
             }
         }
-        self.store.reset(rules.chains.len(), rules.bundles.len());
+        self.store.reset(rules.chains.len(), rules.bundles.len(), rules.sets_of_patterns.len());
         self.tx.clear();
         self.tx.resize(rules.names.names.len(), TxValue::Unset);
         for (slot, constant) in &rules.constants {
