@@ -4,8 +4,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -14,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use http::{Method, Request, StatusCode};
 use qantra_tests::{
     proxy::{DECISION, Running, assert_becomes, one_site, site, standing},
+    tls::{Certificate, certify, connect},
     upstream::Origin,
 };
 use qantra_user::{
@@ -21,28 +20,11 @@ use qantra_user::{
     decide::Action,
     proxy::Judgement,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName},
-};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
-
-struct Certificate {
-    der: CertificateDer<'static>,
-}
-
-/// Writes a self-signed certificate and its key.
-fn certify(folder: &Path, name: &str, hosts: &[&str]) -> Result<(Certificate, TlsConfig)> {
-    let made = rcgen::generate_simple_self_signed(hosts.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let files = TlsConfig { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
-    fs::write(&files.certificate, made.cert.pem())?;
-    fs::write(&files.key, made.signing_key.serialize_pem())?;
-    Ok((Certificate { der: made.cert.der().clone() }, files))
-}
+use tokio_rustls::client::TlsStream;
 
 fn tls_config(origin: &Origin, files: Vec<(&str, &[&str], TlsConfig)>) -> Config {
     let mut config = one_site(vec![]);
@@ -55,19 +37,6 @@ fn tls_config(origin: &Origin, files: Vec<(&str, &[&str], TlsConfig)>) -> Config
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     config.listeners = vec![ListenConfig { address, tls: true, proxy_protocol: false }];
     config
-}
-
-async fn connect(proxy: SocketAddr, host: &str, trust: &Certificate, alpn: &str) -> Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trust.der.clone())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    let name = ServerName::try_from(host.to_owned())?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(proxy).await?).await?)
 }
 
 async fn get_http1(proxy: SocketAddr, host: &str, trust: &Certificate) -> Result<String> {

@@ -229,7 +229,7 @@ impl Stages {
         let (stop, stopped) = watch::channel(false);
         let (observations, observed) = self.observations.clone();
         let rules = Arc::new(RuleRunner::start(
-            self.rules.sets(),
+            &self.rules,
             Arc::clone(&self.config),
             Arc::clone(&self.enforcer),
             Arc::clone(&self.actor),

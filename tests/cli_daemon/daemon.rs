@@ -127,6 +127,18 @@ impl Control for Desk {
         Learned { requests_min: 10_000, sources_min: 16, ..Learned::default() }
     }
 
+    fn ruled_request(&self, _: &str) -> Vec<qantra_user::api::RuledRequest> {
+        Vec::new()
+    }
+
+    fn ruled_requests(&self, _: &qantra_user::api::RuledQuery) -> Vec<qantra_user::api::RuledRequest> {
+        Vec::new()
+    }
+
+    fn top_rules(&self, _: Option<&str>) -> Vec<qantra_user::api::RuleCount> {
+        Vec::new()
+    }
+
     fn set_simulation(&self, on: bool) {
         self.enforcer.set_simulation(on);
     }

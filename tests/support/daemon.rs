@@ -19,6 +19,7 @@ use anyhow::{Result, ensure};
 pub struct Daemon {
     /// Where its proxy listens.
     pub address: SocketAddr,
+    metrics: SocketAddr,
     folder: tempfile::TempDir,
     child: Child,
 }
@@ -39,13 +40,14 @@ impl Daemon {
              [protect]\nauto = false\n[proxy]\nthreads = 1\ntrusted_proxies = [\"127.0.0.1\"]\n\
              [[listen]]\naddress = \"{address}\"\n[inspect]\nrules_dir = \"{here}/rules\"\n{inspect}\n{sites}\n"
         );
-        // No metrics: two tests may run at once.
-        let config = config.replace("[models]", &format!("[metrics]\nlisten = \"{}\"\n[models]", free()?));
+        // A port of its own: two tests may run at once.
+        let metrics = free()?;
+        let config = config.replace("[models]", &format!("[metrics]\nlisten = \"{metrics}\"\n[models]"));
         std::fs::write(folder.path().join("qantra.toml"), config)?;
         let path = folder.path().join("qantra.toml").display().to_string();
         let log = std::fs::File::create(folder.path().join("log"))?;
         let child = command(&["run", "--config", &path]).stdout(Stdio::null()).stderr(log).spawn()?;
-        let mut daemon = Self { address, folder, child };
+        let mut daemon = Self { address, metrics, folder, child };
         let until = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(address).is_err() {
             ensure!(
@@ -105,6 +107,16 @@ impl Daemon {
         let head =
             format!("POST /post HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
         self.ask(&[head.as_bytes(), body].concat())
+    }
+
+    /// Its metrics.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub fn metrics(&self) -> Result<String> {
+        let mut client = Client::connect(self.metrics)?;
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n")?;
+        Ok(client.answer()?.text())
     }
 
     /// A command of the running daemon, as JSON.

@@ -18,5 +18,6 @@ pub mod proxy;
 pub mod random;
 pub mod receiver;
 pub mod rows;
+pub mod tls;
 pub mod upstream;
 pub mod xdp_filter;

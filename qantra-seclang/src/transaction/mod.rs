@@ -161,6 +161,12 @@ impl<'r, 's> Transaction<'r, 's> {
         self.tx_number(slot)
     }
 
+    /// The first value of a variable, as it came; empty for those that are worked out when rules ask for them.
+    #[must_use]
+    pub fn first(&self, variable: Variable) -> &[u8] {
+        self.s.store.first(variable)
+    }
+
     /// Why the request's body could not be read whole; empty when it could.
     #[must_use]
     pub fn body_error(&self) -> &[u8] {

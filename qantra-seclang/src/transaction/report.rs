@@ -6,7 +6,11 @@ use super::{
     scratch::{Matched, Record},
 };
 use crate::{
-    error::Position, operator::Operator, rule::Rule, store::Span, template::Part, transform::Transform,
+    error::Position,
+    rule::{Disruption, Rule},
+    store::Span,
+    template::Part,
+    transform::Transform,
     variable::Variable,
 };
 
@@ -45,7 +49,6 @@ pub struct Match<'a> {
     /// Where the rule stands.
     pub position: &'a Position,
     rule: &'a Rule,
-    link: &'a Rule,
     transforms: Vec<Transform>,
 }
 
@@ -71,10 +74,13 @@ impl<'a> Match<'a> {
         &self.transforms
     }
 
-    /// Whether libinjection took the value apart (`@detectSQLi`, `@detectXSS`): it knows a grammar, not only words.
+    /// The status that the rule ends a transaction with, whether the engine lets it or not; `None` for rules that end nothing.
     #[must_use]
-    pub const fn by_libinjection(&self) -> bool {
-        matches!(self.link.operator, Operator::Sqli | Operator::Xss)
+    pub const fn ends_with(&self) -> Option<u16> {
+        match self.rule.disruption {
+            Disruption::Deny | Disruption::Drop | Disruption::Redirect(_) => Some(self.rule.status),
+            Disruption::Pass | Disruption::Allow(_) => None,
+        }
     }
 }
 
@@ -110,7 +116,6 @@ impl Transaction<'_, '_> {
                 revision: meta.rev.as_deref(),
                 position: &meta.position,
                 rule,
-                link,
                 transforms: self.rules.chains.transforms(link.chain),
             })
         })
@@ -129,7 +134,7 @@ mod tests {
     use crate::{Connection, Host, NoCollections, NoLookups, RuleSet, Scratch};
 
     /// What one GET is told of each rule that matched: id, variable, key, value, how it was decoded.
-    fn told(rules: &str) -> Vec<(u64, String, bool)> {
+    fn told(rules: &str) -> Vec<(u64, String)> {
         let rules = RuleSet::from_text(&format!("SecRuleEngine On\n{rules}")).unwrap();
         let mut scratch = Scratch::new();
         let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -143,7 +148,7 @@ mod tests {
         let one = |found: super::Match<'_>| {
             let chain: Vec<_> = found.transforms().iter().map(|transform| transform.name()).collect();
             let (name, key, value) = (found.variable.name(), shown(found.key), shown(found.value));
-            (found.rule_id, format!("{name}:{key}={value} {}", chain.join(",")), found.by_libinjection())
+            (found.rule_id, format!("{name}:{key}={value} {}", chain.join(",")))
         };
         transaction.matches().map(one).collect()
     }
@@ -168,11 +173,11 @@ mod tests {
         assert_eq!(
             found,
             [
-                (1, format!("ARGS:id={value} lowercase"), true),
-                (2, format!("ARGS:id={value} urlDecodeUni"), false),
-                (3, "ARGS_NAMES:id=id ".to_owned(), false),
-                (4, "TX:a=1 ".to_owned(), false),
-                (5, "MATCHED_VAR:= ".to_owned(), false),
+                (1, format!("ARGS:id={value} lowercase")),
+                (2, format!("ARGS:id={value} urlDecodeUni")),
+                (3, "ARGS_NAMES:id=id ".to_owned()),
+                (4, "TX:a=1 ".to_owned()),
+                (5, "MATCHED_VAR:= ".to_owned()),
             ]
         );
     }

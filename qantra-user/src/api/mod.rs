@@ -11,6 +11,7 @@ mod client;
 mod desk;
 mod learned;
 mod models;
+mod rules;
 mod server;
 mod socket;
 mod top;
@@ -32,6 +33,7 @@ pub use capture::{CaptureQuery, CapturedDrop, Tap};
 pub use client::{Client, ClientError};
 pub use learned::{Learned, LearnedPlace};
 pub use models::Installed;
+pub use rules::{RuleCount, RuleOutcome, RuledQuery, RuledRequest};
 pub use server::serve;
 pub use socket::{Access, ApiError, ControlSocket};
 pub use top::{TopDecision, TopInterface, TopProgram, TopReason, TopSnapshot, TopSource, Watch};
@@ -88,6 +90,15 @@ pub trait Control: Send + Sync + 'static {
     /// What the box has learnt of its sites.
     fn learned(&self) -> Learned;
 
+    /// What rules said of a request and of its response, by the request's id; empty: nothing is remembered.
+    fn ruled_request(&self, id: &str) -> Vec<RuledRequest>;
+
+    /// What rules said of the newest requests that they matched, newest first.
+    fn ruled_requests(&self, query: &RuledQuery) -> Vec<RuledRequest>;
+
+    /// The rules that match most, those first.
+    fn top_rules(&self, site: Option<&str>) -> Vec<RuleCount>;
+
     /// Turns simulation on or off.
     fn set_simulation(&self, on: bool);
 
@@ -113,6 +124,12 @@ pub enum ControlError {
     /// There is no such decision.
     #[error("there is no decision {0}; `qantra decisions list --all` shows them")]
     UnknownDecision(DecisionId),
+    /// Rules matched no such request, or it is forgotten.
+    #[error(
+        "no request {0} is remembered that rules matched: the newest are, since the daemon began; `qantra rules recent` lists \
+         them"
+    )]
+    UnknownRequest(String),
     /// There is no such allowlist entry.
     #[error("{0} is not on the allowlist; `qantra allowlists list` shows what is")]
     UnknownAllow(ipnet::IpNet),

@@ -19,7 +19,7 @@ use tokio::{net::UnixListener, sync::Semaphore};
 
 use super::{
     Access, CaptureQuery, CapturedDrop, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, Tap, batch,
-    blocklists, desk, learned, models,
+    blocklists, desk, learned, models, rules,
 };
 use crate::{clock::Now, config::parse_net, decide::DecisionId, intel::FeedError};
 
@@ -83,6 +83,7 @@ pub async fn serve(
         .merge(blocklists::routes())
         .merge(learned::routes())
         .merge(models::routes())
+        .merge(rules::routes())
         .fallback(async || error(StatusCode::NOT_FOUND, "there is no such endpoint".into()))
         .layer(middleware::from_fn_with_state(shared.clone(), guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -155,7 +156,9 @@ where
 pub(super) const fn status_of(problem: &ControlError) -> StatusCode {
     match problem {
         ControlError::BadRequest { .. } => StatusCode::BAD_REQUEST,
-        ControlError::UnknownDecision(_) | ControlError::UnknownAllow(_) => StatusCode::NOT_FOUND,
+        ControlError::UnknownDecision(_) | ControlError::UnknownAllow(_) | ControlError::UnknownRequest(_) => {
+            StatusCode::NOT_FOUND
+        }
         ControlError::Refused(_) => StatusCode::CONFLICT,
         ControlError::Config(_) | ControlError::Reload(_) | ControlError::Model(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ControlError::OnlyRoot => StatusCode::FORBIDDEN,

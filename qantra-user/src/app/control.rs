@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     api::{
-        Control, ControlError, InterfaceStatus, Learned, ListenerStatus, Reloaded, SiteStatus, Status, SynCookieCounts,
-        Tap, TargetStatus, Watch,
+        Control, ControlError, InterfaceStatus, Learned, ListenerStatus, Reloaded, RuleCount, RuledQuery, RuledRequest,
+        SiteStatus, Status, SynCookieCounts, Tap, TargetStatus, Watch,
     },
     clock::Now,
     config::{self, Config},
@@ -246,6 +246,18 @@ impl Control for Daemon {
 
     fn learned(&self) -> Learned {
         self.learning.report()
+    }
+
+    fn ruled_request(&self, id: &str) -> Vec<RuledRequest> {
+        self.rules.journal().find(id)
+    }
+
+    fn ruled_requests(&self, query: &RuledQuery) -> Vec<RuledRequest> {
+        self.rules.journal().recent(query)
+    }
+
+    fn top_rules(&self, site: Option<&str>) -> Vec<RuleCount> {
+        self.rules.journal().top(site)
     }
 
     fn set_simulation(&self, on: bool) {

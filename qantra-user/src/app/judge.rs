@@ -25,7 +25,7 @@ use crate::{
     learn::RequestSketch,
     metrics::Metrics,
     model::{Answer, Job, ModelLife, Models, Sampler, Scratch},
-    proxy::{Judge, Judgement, Opinion, RequestContext, RuleOpinion},
+    proxy::{Judge, Judgement, Opinion, RequestContext, RuleOpinion, Suspicion},
 };
 
 /// How much of a path a finding keeps, in bytes.
@@ -155,7 +155,7 @@ impl RequestJudge {
             Ok(()) => Opinion::Soon { answer, deadline },
             Err(_) => {
                 self.fail_open.inc();
-                Opinion::Now(Judgement::Pass)
+                Opinion::Shed
             }
         }
     }
@@ -172,7 +172,7 @@ impl Judge for RequestJudge {
         let models = self.models.load();
         let Some(models) = models.as_ref() else {
             self.fail_open.inc();
-            return Opinion::Now(Judgement::Pass);
+            return Opinion::Absent;
         };
         models.request.gate_scored.inc();
         self.sampler.offer(context.client, request, clock::boot_ns());
@@ -188,8 +188,8 @@ impl Judge for RequestJudge {
         })
     }
 
-    fn rules(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> RuleOpinion {
-        self.rules.request(request, context)
+    fn rules(&self, request: &RequestView<'_>, context: &RequestContext<'_>, suspicion: Suspicion) -> RuleOpinion {
+        self.rules.request(request, context, suspicion)
     }
 
     fn response_head(
@@ -206,7 +206,7 @@ impl Judge for RequestJudge {
     }
 
     fn end_rules(&self, run: RuleRun) {
-        self.rules.end(run);
+        self.rules.end_now(run);
     }
 
     fn protocol_violation(&self, context: &RequestContext<'_>, violation: &'static str) {

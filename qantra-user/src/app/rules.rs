@@ -4,9 +4,11 @@
 
 mod collections;
 mod inspectors;
+mod journal;
 mod keeper;
+mod verdict;
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, StatusCode, Version};
@@ -15,17 +17,16 @@ use qantra_seclang::{Connection, EngineMode, Host, NoLookups, RuleSet, Scratch};
 use tokio::sync::oneshot;
 
 pub(super) use self::keeper::RuleKeeper;
-use self::{collections::SharedCollections, inspectors::Inspectors};
+use self::{collections::SharedCollections, inspectors::Inspectors, journal::RuleJournal, verdict::Seen};
 use super::{actor::Actor, judge::path_of};
 use crate::{
     clock::{self, Now},
-    config::{Config, LateAction},
-    decide::Action,
-    detect::{RequestOrigin, from_rules},
+    config::{Config, LateAction, SiteIndex},
+    detect::RequestOrigin,
     enforce::Enforcer,
     inspect::{RequestView, RuleReport, RuleRun, RuleSite},
     metrics::{Metrics, RuleMetrics},
-    proxy::{Judgement, RequestContext, RuleOpinion, RuleRefusal, Ruled},
+    proxy::{Judgement, RequestContext, RuleOpinion, RuleRefusal, Ruled, Suspicion},
     rules::{RuleSets, SiteRules},
 };
 
@@ -68,23 +69,17 @@ pub(super) struct RuleRunner {
     actor: Arc<Actor>,
     collections: SharedCollections,
     inspectors: Inspectors,
+    journal: Arc<RuleJournal>,
     metrics: Arc<RuleMetrics>,
     fail_open: IntCounter,
     shed: IntCounter,
 }
 
-/// What a request is besides its run.
-struct Seen<'a> {
-    engine: EngineMode,
-    ruleset: &'a str,
-    wants_response: bool,
-    origin: RequestOrigin<'a>,
-}
-
-/// The same, for a thread that outlives the request.
+/// What a request is besides its run, for a thread that outlives it.
 struct Kept {
+    at: SiteIndex,
     site: SiteRules,
-    wants_response: bool,
+    suspicion: Suspicion,
     source: std::net::IpAddr,
     request_id: String,
     method: String,
@@ -97,14 +92,15 @@ impl RuleRunner {
     /// # Errors
     /// A thread cannot be started.
     pub(super) fn start(
-        sets: Arc<ArcSwap<RuleSets>>,
+        keeper: &RuleKeeper,
         config: Arc<ArcSwap<Config>>,
         enforcer: Arc<Enforcer>,
         actor: Arc<Actor>,
         metrics: &Metrics,
     ) -> std::io::Result<Self> {
         Ok(Self {
-            sets,
+            sets: keeper.sets(),
+            journal: Arc::clone(keeper.journal()),
             config,
             enforcer,
             actor,
@@ -117,13 +113,19 @@ impl RuleRunner {
     }
 
     /// Phases 1 and 2.
-    pub(super) fn request(self: &Arc<Self>, request: &RequestView<'_>, context: &RequestContext<'_>) -> RuleOpinion {
+    pub(super) fn request(
+        self: &Arc<Self>,
+        request: &RequestView<'_>,
+        context: &RequestContext<'_>,
+        suspicion: Suspicion,
+    ) -> RuleOpinion {
         let sets = self.sets.load();
-        let site = context.site.and_then(|site| sets.site(site));
-        let Some(site) = site.filter(|site| site.engine != EngineMode::Off) else {
+        let known = context.site.and_then(|at| Some((at, sets.site(at)?)));
+        let Some((at, site)) = known.filter(|(_, site)| site.engine != EngineMode::Off) else {
             return RuleOpinion::Now(Ruled::only(Judgement::Pass));
         };
-        let began_ns = clock::boot_ns();
+        // Read once: rules go by the second, and clocks cost more than most of them.
+        let now = Now::read();
         let connection = Connection {
             client: context.client,
             client_port: context.peer_port,
@@ -133,16 +135,16 @@ impl RuleRunner {
         };
         let rules = RuleSite { rules: Arc::clone(&site.rules), engine: site.engine, name: &site.name };
         let mut run = RuleRun::begin(rules, take_scratch(), request, &connection);
-        let ended = self.with_host(|host| run.head(request, host));
+        let ended = self.with_host(now, |host| run.head(request, host));
         if !ended && run.body_bytes() > INLINE_BODY_BYTES_MAX {
-            return self.hand_on(run, site, request, context, began_ns);
+            return self.hand_on(run, (at, site), request, context, suspicion, now);
         }
         if !ended {
-            self.with_host(|host| run.body(host));
+            self.with_host(now, |host| run.body(host));
         }
         let ruled = match run.report() {
             // The usual case, without a thought about who asked for what.
-            None => self.passed(run, site.rules.settings().response_body_access),
+            None => self.passed(run, site, now),
             Some(report) => {
                 let path = path_of(request);
                 let origin = RequestOrigin {
@@ -152,16 +154,11 @@ impl RuleRunner {
                     method: request.method.as_str(),
                     path: &path,
                 };
-                let seen = Seen {
-                    engine: site.engine,
-                    ruleset: name_of(&site.rules),
-                    wants_response: site.rules.settings().response_body_access,
-                    origin,
-                };
-                self.reported(run, &report, &seen)
+                let seen = seen(at, site, suspicion, origin);
+                self.reported(run, &report, site, &seen, now)
             }
         };
-        self.metrics.seconds.observe((clock::boot_ns() - began_ns) as f64 / 1e9);
+        self.metrics.seconds.observe((clock::boot_ns() - now.boot_ns) as f64 / 1e9);
         RuleOpinion::Now(ruled)
     }
 
@@ -169,10 +166,11 @@ impl RuleRunner {
     fn hand_on(
         self: &Arc<Self>,
         mut run: RuleRun,
-        site: &SiteRules,
+        (at, site): (SiteIndex, &SiteRules),
         request: &RequestView<'_>,
         context: &RequestContext<'_>,
-        began_ns: u64,
+        suspicion: Suspicion,
+        began: Now,
     ) -> RuleOpinion {
         let inspect = &self.config.load().inspect;
         let late = match inspect.when_late {
@@ -181,8 +179,9 @@ impl RuleRunner {
             LateAction::Refuse => Judgement::Pass,
         };
         let kept = Kept {
+            at,
             site: site.clone(),
-            wants_response: site.rules.settings().response_body_access,
+            suspicion,
             source: context.client,
             request_id: context.request_id.to_owned(),
             method: request.method.as_str().to_owned(),
@@ -195,24 +194,23 @@ impl RuleRunner {
                 // Nobody waits any more: what is still in time goes first.
                 return;
             }
-            runner.with_host(|host| run.body(host));
-            let seen = Seen {
-                engine: kept.site.engine,
-                ruleset: name_of(&kept.site.rules),
-                wants_response: kept.wants_response,
-                origin: RequestOrigin {
-                    source: kept.source,
-                    site: Some(&kept.site.name),
-                    request_id: &kept.request_id,
-                    method: &kept.method,
-                    path: &kept.path,
-                },
-            };
+            let now = Now::read();
+            runner.with_host(now, |host| run.body(host));
             let ruled = match run.report() {
-                None => runner.passed(run, seen.wants_response),
-                Some(report) => runner.reported(run, &report, &seen),
+                None => runner.passed(run, &kept.site, now),
+                Some(report) => {
+                    let origin = RequestOrigin {
+                        source: kept.source,
+                        site: Some(&kept.site.name),
+                        request_id: &kept.request_id,
+                        method: &kept.method,
+                        path: &kept.path,
+                    };
+                    let seen = seen(kept.at, &kept.site, kept.suspicion, origin);
+                    runner.reported(run, &report, &kept.site, &seen, now)
+                }
             };
-            runner.metrics.seconds.observe((clock::boot_ns() - began_ns) as f64 / 1e9);
+            runner.metrics.seconds.observe((clock::boot_ns() - began.boot_ns) as f64 / 1e9);
             // The request may have gone on meanwhile; the finding stands all the same.
             let _ = verdict.send(ruled);
         };
@@ -229,53 +227,22 @@ impl RuleRunner {
     }
 
     /// No rule matched.
-    fn passed(&self, run: RuleRun, wants_response: bool) -> Ruled {
-        if wants_response {
+    fn passed(&self, run: RuleRun, site: &SiteRules, now: Now) -> Ruled {
+        if site.wants_response {
             return Ruled { judgement: Judgement::Pass, run: Some(run) };
         }
-        self.end(run);
+        self.end(run, now);
         Ruled::only(Judgement::Pass)
     }
 
-    /// Some rule matched: the rare path, so it may allocate.
-    fn reported(&self, run: RuleRun, report: &RuleReport, seen: &Seen<'_>) -> Ruled {
-        let judgement = self.judge(report, seen);
-        if judgement == Judgement::Pass && seen.wants_response {
+    /// Some rule matched.
+    fn reported(&self, run: RuleRun, report: &RuleReport, site: &SiteRules, seen: &Seen<'_>, now: Now) -> Ruled {
+        let judgement = self.judge(report, seen, now);
+        if judgement == Judgement::Pass && site.wants_response {
             return Ruled { judgement, run: Some(run) };
         }
-        self.end(run);
+        self.end(run, now);
         Ruled::only(judgement)
-    }
-
-    fn judge(&self, report: &RuleReport, seen: &Seen<'_>) -> Judgement {
-        let now = Now::read();
-        let is_on = seen.engine == EngineMode::On;
-        let finding = from_rules(report, seen.ruleset, &seen.origin, now);
-        // Most matches are matters of form, and policy's lock is for what it may act on.
-        let finding = finding.filter(|finding| finding.confidence >= self.least_confidence());
-        // What rules say in `detect` must harm nobody: it is decided as in simulation.
-        let standing = finding.and_then(|finding| self.actor.act_as(finding, now, !is_on));
-        let judgement = match (&report.ending, standing) {
-            _ if !is_on || self.enforcer.is_simulation() => Judgement::Pass,
-            (_, Some(standing)) if standing.action == Action::Forward => Judgement::Act(standing),
-            (Some(ending), standing) => Judgement::Refuse(RuleRefusal {
-                status: ending.status,
-                location: ending.location.clone(),
-                is_drop: ending.is_drop,
-                decision: standing.and_then(|standing| standing.decision),
-            }),
-            (None, Some(standing)) => Judgement::Act(standing),
-            (None, None) => Judgement::Pass,
-        };
-        let result = if judgement == Judgement::Pass { "passed" } else { "refused" };
-        self.metrics.matched.with_label_values(&[seen.origin.site.unwrap_or("-"), result]).inc();
-        judgement
-    }
-
-    /// The confidence below which no policy acts.
-    fn least_confidence(&self) -> f32 {
-        let policy = &self.config.load().policy;
-        policy.rules.iter().filter_map(|rule| rule.confidence).fold(policy.confidence, f32::min)
     }
 
     /// Phase 3.
@@ -285,32 +252,38 @@ impl RuleRunner {
         (status, version, headers): (StatusCode, Version, &HeaderMap),
         context: &RequestContext<'_>,
     ) -> Judgement {
-        self.with_host(|host| run.response_head(status, version, headers, host));
-        self.of_response(run, context)
+        let now = Now::read();
+        self.with_host(now, |host| run.response_head(status, version, headers, host));
+        self.of_response(run, context, now)
     }
 
-    /// Phase 4.
+    /// Phase 4; with an empty body where none is looked at.
     pub(super) fn response_body(&self, run: &mut RuleRun, body: &[u8], context: &RequestContext<'_>) -> Judgement {
-        let began_ns = clock::boot_ns();
-        self.with_host(|host| run.response_body(body, host));
-        let judgement = self.of_response(run, context);
-        self.metrics.response_seconds.observe((clock::boot_ns() - began_ns) as f64 / 1e9);
+        let now = Now::read();
+        self.with_host(now, |host| run.response_body(body, host));
+        let judgement = self.of_response(run, context, now);
+        if !body.is_empty() {
+            self.metrics.response_seconds.observe((clock::boot_ns() - now.boot_ns) as f64 / 1e9);
+        }
         judgement
     }
 
-    fn of_response(&self, run: &mut RuleRun, context: &RequestContext<'_>) -> Judgement {
+    fn of_response(&self, run: &mut RuleRun, context: &RequestContext<'_>, now: Now) -> Judgement {
         let Some(report) = run.report() else { return Judgement::Pass };
         let sets = self.sets.load();
-        let Some(site) = context.site.and_then(|site| sets.site(site)) else { return Judgement::Pass };
+        let known = context.site.and_then(|at| Some((at, sets.site(at)?)));
+        let Some((at, site)) = known else { return Judgement::Pass };
+        let (method, path) = run.asked();
         let origin = RequestOrigin {
             source: context.client,
             site: Some(&site.name),
             request_id: context.request_id,
-            method: "",
-            path: "",
+            method: &method,
+            path: &path,
         };
-        let seen = Seen { engine: site.engine, ruleset: name_of(&site.rules), wants_response: true, origin };
-        self.judge(&report, &seen)
+        // The gate has nothing to say of a response.
+        let seen = Seen { is_response: true, ..seen(at, site, Suspicion::Unknown, origin) };
+        self.judge(&report, &seen, now)
     }
 
     /// Says how much rules keep over requests.
@@ -320,28 +293,39 @@ impl RuleRunner {
         self.metrics.collections_evicted.set(evicted as i64);
     }
 
-    /// Phase 5.
-    pub(super) fn end(&self, run: RuleRun) {
-        give_scratch(self.with_host(|host| run.end(host)));
+    /// Phase 5, when the answer is out.
+    pub(super) fn end_now(&self, run: RuleRun) {
+        self.end(run, Now::read());
     }
 
-    fn with_host<T>(&self, run: impl FnOnce(&mut Host<'_>) -> T) -> T {
-        let now = Now::read();
+    fn end(&self, run: RuleRun, now: Now) {
+        give_scratch(self.with_host(now, |host| run.end(host)));
+    }
+
+    fn with_host<T>(&self, now: Now, run: impl FnOnce(&mut Host<'_>) -> T) -> T {
         let mut collections = &self.collections;
         run(&mut Host { now_s: now.unix_ms / 1_000, elapsed_ms: 0, collections: &mut collections, lookups: &NoLookups })
     }
+}
+
+fn seen<'a>(at: SiteIndex, site: &'a SiteRules, suspicion: Suspicion, origin: RequestOrigin<'a>) -> Seen<'a> {
+    let (engine, confirm, ruleset) = (site.engine, site.confirm, &*site.ruleset);
+    Seen { at, engine, confirm, suspicion, ruleset, is_response: false, origin }
 }
 
 /// Says what was loaded.
 fn tell(sets: &RuleSets, metrics: &Metrics) {
     metrics.rules.sets.set(sets.sets().len() as i64);
     metrics.rules.bytes.set(sets.bytes() as i64);
+    let mut warnings = BTreeSet::new();
     for set in sets.sets() {
         let (summary, name) = (set.summary(), name_of(&set.rules));
         tracing::info!(ruleset = name, rules = summary.rules, load_ms = set.load_ms, "rules loaded");
-        for warning in set.warnings() {
-            tracing::warn!("{warning}");
-        }
+        warnings.extend(set.warnings());
+    }
+    // Sets share files: what is said of one is not said again for the next.
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 

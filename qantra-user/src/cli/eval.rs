@@ -118,6 +118,8 @@ struct Modes {
     both: Rates,
     /// Models refuse, or rules do and the gate flags.
     agreed: Option<Rates>,
+    /// Models refuse, or rules do with `inspect.confirm = "models"`.
+    confirmed: Option<Rates>,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,7 +135,8 @@ struct Times {
 
 const NO_RULES: &str = "rules: null, no rule set is configured and none was given by --crs; `both` is the models alone";
 const WITH_RULES: &str = "rules: refused at the set's own thresholds; `both`: rules or models refuse, as the proxy does; \
-                          `agreed`: models refuse, or rules do and the gate flags";
+                          `agreed`: models refuse, or rules do and the gate flags; `confirmed`: models refuse, or rules do as \
+                          with `inspect.confirm = \"models\"`: what they are not sure of only where the gate flags";
 const TIME: &str = "time: one thread; rules, fields, gate, and the classifier where the gate flags; reading the corpus is not \
                     counted";
 
@@ -171,6 +174,7 @@ struct AllTallies {
     models: Tallies,
     both: Tallies,
     agreed: Tallies,
+    confirmed: Tallies,
 }
 
 impl AllTallies {
@@ -179,6 +183,7 @@ impl AllTallies {
         self.models.add(source, class, is_malicious, verdict.by_models());
         self.both.add(source, class, is_malicious, verdict.by_rules || verdict.by_models());
         self.agreed.add(source, class, is_malicious, verdict.by_models() || (verdict.by_rules && verdict.flagged));
+        self.confirmed.add(source, class, is_malicious, verdict.by_models() || verdict.by_confirmed_rules());
     }
 
     fn modes(&self, has_rules: bool) -> Modes {
@@ -187,18 +192,21 @@ impl AllTallies {
             models: self.models.all.rates(),
             both: self.both.all.rates(),
             agreed: has_rules.then(|| self.agreed.all.rates()),
+            confirmed: has_rules.then(|| self.confirmed.all.rates()),
         }
     }
 
     fn modes_by_source(&self, has_rules: bool) -> BTreeMap<String, Modes> {
         let (mut rules, mut agreed) = (self.rules.by_source(), self.agreed.by_source());
         let mut models = self.models.by_source();
+        let mut confirmed = self.confirmed.by_source();
         let modes = |(source, both): (String, Rates)| {
             let modes = Modes {
                 rules: rules.remove(&source).filter(|_| has_rules),
                 models: models.remove(&source)?,
                 both,
                 agreed: agreed.remove(&source).filter(|_| has_rules),
+                confirmed: confirmed.remove(&source).filter(|_| has_rules),
             };
             Some((source, modes))
         };
@@ -339,7 +347,7 @@ fn rendered(report: &Report, output: Output) -> String {
     };
     let named = |suffix: &str, modes: &Modes| {
         let all = [("rules", modes.rules.as_ref()), ("models", Some(&modes.models)), ("both", Some(&modes.both))];
-        let all = all.into_iter().chain([("agreed", modes.agreed.as_ref())]);
+        let all = all.into_iter().chain([("agreed", modes.agreed.as_ref()), ("confirmed", modes.confirmed.as_ref())]);
         all.filter_map(|(name, rates)| Some(row(format!("{name}{suffix}"), rates?))).collect::<Vec<_>>()
     };
     let mut rows = named("", &report.modes);

@@ -1,4 +1,4 @@
-//! `qantra explain ID`: why, and what came of it.
+//! `qantra explain ID`: why a decision was made and what came of it, or what rules said of one request.
 
 use std::fmt::Write as _;
 
@@ -9,31 +9,121 @@ use super::{
     time,
 };
 use crate::{
-    api::Explanation,
+    api::{Explanation, RuleOutcome, RuledRequest},
     clock::Now,
     decide::{DecisionId, Origin},
-    detect::Finding,
+    detect::{Finding, RuleEvidence},
 };
 
-/// Tell all about a decision: why it was made and what it stopped
+/// Tell all about a decision: why it was made and what it stopped; or what rules said of one request
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   qantra explain 7q2n4c8h1v9ka             the id stands on the block page and in `decisions list`
+  qantra explain 1gkq8ahz9y3000000000002m  a request's: on the page of a refusal by rules, in X-Request-Id, in `rules recent`
   qantra explain 7q2n4c8h1v9ka -o json")]
 pub(super) struct Args {
-    /// The decision's id
-    id: DecisionId,
+    /// The decision's id, or the request's
+    #[arg(value_parser = id)]
+    id: Id,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone)]
+enum Id {
+    Decision(DecisionId),
+    Request(String),
+}
+
+/// Ids of requests have 24 characters, those of decisions 13.
+pub(super) fn is_request_id(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+fn id(text: &str) -> Result<Id, String> {
+    if is_request_id(text) {
+        return Ok(Id::Request(text.to_owned()));
+    }
+    text.parse()
+        .map(Id::Decision)
+        .map_err(|problem: crate::decide::BadDecisionId| format!("{problem}; the id of a request has 24"))
 }
 
 pub(super) fn run(args: &Args, daemon: &Daemon, output: &Output) -> Result<(), CliError> {
-    let explanation: Explanation = daemon.get(&format!("/v1/decisions/{}", args.id))?;
+    let decision = match &args.id {
+        Id::Decision(id) => id,
+        Id::Request(id) => return request(id, daemon, output),
+    };
+    let explanation: Explanation = daemon.get(&format!("/v1/decisions/{decision}"))?;
     match output.format {
         Format::Json => output.json(&explanation),
         Format::Human | Format::Raw => output.text(&human(&explanation, Now::read().unix_ms)),
     }
 }
 
-/// Every line is cleaned at the end: most of this was chosen by an attacker.
+/// What rules said of a request, and of its response.
+pub(super) fn request(id: &str, daemon: &Daemon, output: &Output) -> Result<(), CliError> {
+    let found: Vec<RuledRequest> = daemon.get(&format!("/v1/rules/requests/{id}"))?;
+    match output.format {
+        Format::Json => output.json(&found),
+        Format::Human | Format::Raw => {
+            let now_ms = Now::read().unix_ms;
+            let texts: Vec<String> = found.iter().map(|ruled| lines(of_request(ruled, now_ms))).collect();
+            output.text(&texts.join("\n"))
+        }
+    }
+}
+
+fn of_request(ruled: &RuledRequest, now_ms: u64) -> Vec<(&'static str, String)> {
+    let what = if ruled.is_response { "response" } else { "request" };
+    let mut facts = vec![
+        (what, format!("{} {} (id {})", ruled.request.method, ruled.request.path, ruled.request.id)),
+        (
+            "at",
+            format!("{} ({} ago) from {}", time::moment(ruled.at_unix_ms), ago(ruled.at_unix_ms, now_ms), ruled.source),
+        ),
+        ("site", ruled.site.clone()),
+    ];
+    let status = ruled.status.map_or_else(String::new, |status| format!(" with {status}"));
+    let by = match ruled.ended_by {
+        Some(0) => " by a limit on bodies".to_owned(),
+        Some(id) => format!(" by rule {id}"),
+        None => String::new(),
+    };
+    let outcome = match ruled.outcome {
+        RuleOutcome::Refused => format!("refused{status}{by}"),
+        RuleOutcome::Unconfirmed => format!("passed: the score refuses it{by}, the request models do not agree"),
+        RuleOutcome::Reported => format!("passed: it would have been refused{status}{by}, and is only reported"),
+        RuleOutcome::Passed => "passed".to_owned(),
+    };
+    facts.push(("outcome", outcome));
+    if ruled.threshold > 0 {
+        facts.push(("score", format!("{} of {}", ruled.score, ruled.threshold)));
+    }
+    facts.extend(ruled.class.map(|class| ("looks like", format!("{class}, {:.0}% sure", ruled.confidence * 100.0))));
+    facts.push(("rule set", ruled.ruleset.clone()));
+    facts.extend(ruled.rules.iter().map(|rule| ("  rule", told(rule))));
+    let more = ruled.rule_ids.iter().filter(|id| !ruled.rules.iter().any(|rule| rule.id == **id));
+    let more: Vec<String> = more.map(u64::to_string).collect();
+    if !more.is_empty() {
+        facts.push(("  also", more.join(", ")));
+    }
+    facts.extend(ruled.decision.map(|id| ("decision", format!("{id}; `qantra explain {id}` tells all of it"))));
+    facts
+}
+
+fn told(rule: &RuleEvidence) -> String {
+    format!("{} {}: {} = {}", rule.id, rule.message, rule.field, rule.value)
+}
+
+/// Every line is cleaned: most of this was chosen by an attacker.
+fn lines(facts: Vec<(&str, String)>) -> String {
+    let mut text = String::new();
+    for (name, value) in facts {
+        let _ = writeln!(text, "{}", format!("{name:<12} {}", clean(&value)).trim_end());
+    }
+    text
+}
+
 fn human(explanation: &Explanation, now_ms: u64) -> String {
     let decision = &explanation.decision;
     let mut facts: Vec<(&str, String)> = vec![
@@ -89,11 +179,7 @@ fn human(explanation: &Explanation, now_ms: u64) -> String {
         facts.push(("", String::new()));
         of_finding(i + 1, finding, &mut facts);
     }
-    let mut text = String::new();
-    for (name, value) in facts {
-        let _ = writeln!(text, "{}", format!("{name:<12} {}", clean(&value)).trim_end());
-    }
-    text
+    lines(facts)
 }
 
 fn of_finding(number: usize, finding: &Finding, facts: &mut Vec<(&str, String)>) {
@@ -110,8 +196,7 @@ fn of_finding(number: usize, finding: &Finding, facts: &mut Vec<(&str, String)>)
     facts.extend(evidence.field.iter().map(|field| ("  field", field.clone())));
     facts.extend(evidence.value.iter().map(|value| ("  value", value.clone())));
     for rule in &evidence.rules {
-        let (id, message, field, value) = (rule.id, &rule.message, &rule.field, &rule.value);
-        facts.push(("  rule", format!("{id} {message}: {field} = {value}")));
+        facts.push(("  rule", told(rule)));
     }
     let weights: Vec<String> =
         evidence.weights.iter().map(|weight| format!("{} {:+.2}", weight.feature, weight.weight)).collect();

@@ -1,9 +1,10 @@
-//! `qantra rules list|test|explain|why|patch`: the rules as the daemon would load them. All but the reload after a patch
-//! works without a daemon.
+//! `qantra rules list|test|explain|why|patch`: the rules as the daemon would load them, without a daemon but for the reload
+//! after a patch. `qantra rules recent|top`: what those of the running daemon said.
 
 mod explain;
 mod list;
 mod patch;
+mod recent;
 mod test;
 mod why;
 
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{Cli, daemon::Daemon, error::CliError, output::Output};
+use super::{Cli, daemon::Daemon, error::CliError, explain::request as remembered, output::Output};
 use crate::config::{self, Config, LoginConfig, RulesEngine, Ruleset, SiteConfig, SiteIndex};
 
 /// See, try and patch the rules that requests are looked at with
@@ -21,6 +22,8 @@ use crate::config::{self, Config, LoginConfig, RulesEngine, Ruleset, SiteConfig,
   qantra rules list --site shop            which rules does a site have?
   qantra rules explain 942100              what is this rule?
   qantra rules why \"/search?q=1' or 1=1--\"  what do they say of a request?
+  qantra rules top                         which match most?
+  qantra rules recent --outcome refused    what did they refuse lately?
   qantra rules patch add --site shop --path /item --param id --allow '[0-9]+'
   qantra rules test --crs ./coreruleset    try a release before you configure it")]
 pub(super) struct Args {
@@ -38,6 +41,8 @@ enum Verb {
     Test(test::Args),
     Explain(explain::Args),
     Why(why::Args),
+    Recent(recent::Recent),
+    Top(recent::Top),
     Patch(patch::Args),
 }
 
@@ -47,7 +52,15 @@ pub(super) fn run(args: &Args, cli: &Cli, output: &Output) -> Result<(), CliErro
         Verb::List(args) => list::run(args, &config()?, *output),
         Verb::Test(args) => test::run(args, &config()?, *output),
         Verb::Explain(args) => explain::run(args, &config()?, *output),
-        Verb::Why(args) => why::run(args, &config()?, *output),
+        Verb::Why(args) => match args.remembered() {
+            Some(id) => remembered(id, &Daemon::find(cli)?, output),
+            None => why::run(args, &config()?, *output),
+        },
+        Verb::Recent(_) | Verb::Top(_) if args.crs.is_some() => {
+            Err(CliError::Usage("the daemon has rules of its own: leave out --crs".to_owned()))
+        }
+        Verb::Recent(args) => recent::recent(args, &Daemon::find(cli)?, *output),
+        Verb::Top(args) => recent::top(args, &Daemon::find(cli)?, *output),
         Verb::Patch(_) if args.crs.is_some() => {
             Err(CliError::Usage("patches belong to the configuration: leave out --crs".to_owned()))
         }

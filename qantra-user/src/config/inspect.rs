@@ -51,6 +51,18 @@ pub enum LateAction {
     Refuse,
 }
 
+/// Who has to agree before an anomaly score refuses a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RulesConfirm {
+    /// Nobody: the score alone refuses, as with ModSecurity.
+    #[default]
+    None,
+    /// The request models: a score below three times the threshold refuses only what their gate finds suspicious as well.
+    /// Rules that deny by themselves need nobody's word.
+    Models,
+}
+
 /// `[inspect]`: rules for every site that does not say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -63,6 +75,8 @@ pub struct InspectConfig {
     pub rules_dir: PathBuf,
     /// What is done with what rules say.
     pub engine: RulesEngine,
+    /// Who has to agree before an anomaly score refuses a request.
+    pub confirm: RulesConfirm,
     /// The paranoia level whose rules count for refusing, 1 to 4; none: that of crs-setup.conf, else 1.
     pub paranoia: Option<u8>,
     /// The paranoia level whose rules run and report, `paranoia` to 4; none: that of crs-setup.conf, else `paranoia`.
@@ -81,6 +95,9 @@ pub struct InspectConfig {
     pub request_body_bytes_max: usize,
     /// Most of a request's body without uploaded files; a longer one that rules have to parse is refused with 400.
     pub request_body_no_files_bytes_max: usize,
+    /// Most arguments of a request that rules look at: parameters, and leaves of a JSON body. With more, a body counts as one
+    /// that cannot be read, and gets 400.
+    pub arguments_max: usize,
     /// What is done with a body beyond `request_body_bytes_max`.
     pub body_limit_action: BodyLimitAction,
     /// How long a request with a large body waits for its inspection.
@@ -102,6 +119,7 @@ impl Default for InspectConfig {
             crs_dir: "/usr/share/modsecurity-crs".into(),
             rules_dir: Self::RULES_DIR.into(),
             engine: RulesEngine::On,
+            confirm: RulesConfirm::None,
             paranoia: None,
             detection_paranoia: None,
             inbound_threshold: None,
@@ -110,6 +128,7 @@ impl Default for InspectConfig {
             exclusions: Vec::new(),
             request_body_bytes_max: 13_107_200,
             request_body_no_files_bytes_max: 1_048_576,
+            arguments_max: 1_000,
             body_limit_action: BodyLimitAction::Partial,
             deadline_ms: 200,
             when_late: LateAction::Pass,
@@ -132,6 +151,8 @@ pub struct SiteInspectConfig {
     pub rules_dir: Option<PathBuf>,
     /// Instead of `inspect.engine`.
     pub engine: Option<RulesEngine>,
+    /// Instead of `inspect.confirm`.
+    pub confirm: Option<RulesConfirm>,
     /// Instead of `inspect.paranoia`.
     pub paranoia: Option<u8>,
     /// Instead of `inspect.detection_paranoia`.
@@ -149,6 +170,8 @@ pub struct SiteInspectConfig {
     pub request_body_bytes_max: Option<usize>,
     /// Instead of `inspect.request_body_no_files_bytes_max`.
     pub request_body_no_files_bytes_max: Option<usize>,
+    /// Instead of `inspect.arguments_max`.
+    pub arguments_max: Option<usize>,
     /// Instead of `inspect.body_limit_action`.
     pub body_limit_action: Option<BodyLimitAction>,
     /// Instead of `inspect.response_bodies`.
@@ -176,6 +199,7 @@ impl InspectConfig {
             crs_dir: site.crs_dir.as_ref().unwrap_or(&self.crs_dir).clone(),
             rules_dir: site.rules_dir.as_ref().unwrap_or(&self.rules_dir).clone(),
             engine: site.engine.unwrap_or(self.engine),
+            confirm: site.confirm.unwrap_or(self.confirm),
             paranoia: site.paranoia.or(self.paranoia),
             detection_paranoia: site.detection_paranoia.or(self.detection_paranoia),
             inbound_threshold: site.inbound_threshold.or(self.inbound_threshold),
@@ -186,6 +210,7 @@ impl InspectConfig {
             request_body_no_files_bytes_max: site
                 .request_body_no_files_bytes_max
                 .unwrap_or(self.request_body_no_files_bytes_max),
+            arguments_max: site.arguments_max.unwrap_or(self.arguments_max),
             body_limit_action: site.body_limit_action.unwrap_or(self.body_limit_action),
             deadline_ms: self.deadline_ms,
             when_late: self.when_late,

@@ -24,7 +24,8 @@ pub use detect::{
 pub use errors::{ConfigErrors, Problem};
 pub use feeds::FeedsConfig;
 pub use inspect::{
-    BodyLimitAction, ExclusionConfig, InspectConfig, LateAction, RuleRange, RulesEngine, Ruleset, SiteInspectConfig,
+    BodyLimitAction, ExclusionConfig, InspectConfig, LateAction, RuleRange, RulesConfirm, RulesEngine, Ruleset,
+    SiteInspectConfig,
 };
 pub use learn::LearnConfig;
 pub use load::{load, parse};

@@ -4,7 +4,7 @@
 mod decision;
 mod policy;
 
-pub use decision::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing};
+pub use decision::{Action, BadDecisionId, Decision, DecisionId, Direction, Origin, Scope, Standing};
 pub use policy::{Effect, Extension, Ignored, Outcome, Policy, covered};
 
 #[cfg(test)]

@@ -1,19 +1,30 @@
 //! Enters: a compiled rule set, a request and, when a site wants it, its response. Leaves: what rules matched and whether
 //! one of them ends the request. It must never allocate while nothing matches, nor keep more of a value than an excerpt.
 
+use std::ops::RangeInclusive;
+
 use http::{HeaderMap, StatusCode, Version, header};
 use qantra_seclang::{
-    Connection, Ending, EngineMode, Host, Intervention, OwnedTransaction, Scratch, SharedRules, Transaction,
+    Connection, Ending, EngineMode, Host, Intervention, OwnedTransaction, Scratch, SharedRules, Transaction, Variable,
 };
 
 use super::{Field, FieldKind, RequestView, excerpt};
 
 /// Matches that a report keeps.
 const MATCHES_MAX: usize = 16;
+/// Ids of matches that a report keeps.
+const IDS_MAX: usize = 64;
 /// How much of a message and of a value a report keeps, in bytes.
 const TEXT_BYTES_MAX: usize = 160;
 /// Rules that add scores up and refuse: they tell of the matches before them, and are none of their own.
-const SCORING: [std::ops::RangeInclusive<u64>; 3] = [949_000..=949_999, 959_000..=959_999, 980_000..=980_999];
+const SCORING: [RangeInclusive<u64>; 3] = [INBOUND_SCORE, 959_000..=959_999, 980_000..=980_999];
+/// Those that refuse a request for its score, in CRS 3 and 4.
+const INBOUND_SCORE: RangeInclusive<u64> = 949_000..=949_999;
+/// Settings of the configuration, as the engine's messages name them, and as people write them.
+const LIMITS: [(&str, &str); 2] = [
+    ("SecArgumentsLimit", "`inspect.arguments_max`"),
+    ("SecRequestBodyNoFilesLimit", "`inspect.request_body_no_files_bytes_max`"),
+];
 
 /// How a request or response ends by a rule's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +37,14 @@ pub struct RuleEnding {
     pub location: Option<String>,
     /// Whether the connection is closed without an answer.
     pub is_drop: bool,
+}
+
+impl RuleEnding {
+    /// Whether it is the request's anomaly score that refuses it, and no rule by itself.
+    #[must_use]
+    pub fn is_by_score(&self) -> bool {
+        INBOUND_SCORE.contains(&self.rule_id)
+    }
 }
 
 /// A rule that matched.
@@ -52,8 +71,12 @@ pub struct RuleMatch {
 pub struct RuleReport {
     /// How it ends, when a rule says so.
     pub ending: Option<RuleEnding>,
+    /// The rule that would end it, and its status, where the engine only detects.
+    pub would_end: Option<(u64, u16)>,
     /// The rules that matched, in order; at most sixteen.
     pub matches: Vec<RuleMatch>,
+    /// The ids of all that matched, those beyond `matches` too; at most 64.
+    pub ids: Vec<u64>,
     /// The anomaly score: of the request, or of the response after its phases.
     pub score: u32,
     /// The score from which a request is refused; 0 where the set keeps none.
@@ -123,6 +146,14 @@ impl RuleRun {
         self.transaction.with(|transaction| transaction.finish_request(host));
     }
 
+    /// The method and the path without its query, of which at most 256 bytes are kept: for reports of responses.
+    pub fn asked(&mut self) -> (String, String) {
+        self.transaction.with(|transaction| {
+            let first = |variable| text(transaction.first(variable), 256);
+            (first(Variable::RequestMethod), first(Variable::RequestFilename))
+        })
+    }
+
     /// How much of a body phase 2 has before it.
     #[must_use]
     pub const fn body_bytes(&self) -> usize {
@@ -138,6 +169,12 @@ impl RuleRun {
             }
             transaction.response_headers(host);
         });
+    }
+
+    /// Whether the rules look at bodies of responses at all.
+    #[must_use]
+    pub fn may_want_response_body(&self) -> bool {
+        self.transaction.rules().settings().response_body_access
     }
 
     /// Whether the rules look at a body of the response's type. Known after [`RuleRun::response_head`].
@@ -200,9 +237,21 @@ const fn protocol(version: Version) -> &'static [u8] {
 }
 
 fn report_of(transaction: &Transaction<'_, '_>, ending: Option<Intervention>, reported: usize) -> RuleReport {
-    let matches = transaction.matches().skip(reported).filter(|found| found.logged || found.audited);
-    let matches = matches.filter(|found| !SCORING.iter().any(|range| range.contains(&found.rule_id)));
-    let matches: Vec<RuleMatch> = matches.take(MATCHES_MAX).map(|found| match_of(&found)).collect();
+    let mut ids = Vec::new();
+    let mut matches = Vec::new();
+    let mut would_end = None;
+    for found in transaction.matches().skip(reported) {
+        would_end = would_end.or_else(|| Some((found.rule_id, found.ends_with()?)));
+        if !(found.logged || found.audited) || SCORING.iter().any(|range| range.contains(&found.rule_id)) {
+            continue;
+        }
+        if matches.len() < MATCHES_MAX {
+            matches.push(match_of(&found, transaction.body_error()));
+        }
+        if ids.len() < IDS_MAX {
+            ids.push(found.rule_id);
+        }
+    }
     let is_response = matches.iter().any(|found| found.phase == 3 || found.phase == 4);
     // What CRS 4 calls it, and what CRS 3 does.
     let (scores, thresholds) = match is_response {
@@ -223,23 +272,40 @@ fn report_of(transaction: &Transaction<'_, '_>, ending: Option<Intervention>, re
             location: (ending.ending == Ending::Redirect).then(|| text(transaction.location(), 2_048)),
             is_drop: ending.ending == Ending::Drop,
         }),
+        would_end: would_end.filter(|_| ending.is_none()),
         matches,
+        ids,
         score: scores.iter().filter_map(|name| number(name)).max().unwrap_or(0),
         threshold: number(thresholds).unwrap_or(0),
     }
 }
 
-fn match_of(found: &qantra_seclang::Match<'_>) -> RuleMatch {
+fn match_of(found: &qantra_seclang::Match<'_>, body_error: &[u8]) -> RuleMatch {
     let field = field_name(found.variable.name(), found.key);
-    let value = Field { kind: FieldKind::Value, name: &field, value: found.value };
+    let value = match found.variable {
+        // "1" tells nobody anything.
+        Variable::ReqbodyError | Variable::ReqbodyProcessorError | Variable::MultipartStrictError => {
+            why_unread(body_error)
+        }
+        _ => excerpt(&Field { kind: FieldKind::Value, name: &field, value: found.value }, 0, TEXT_BYTES_MAX),
+    };
     RuleMatch {
         id: found.rule_id,
         phase: found.phase,
         message: text(found.message, TEXT_BYTES_MAX),
         severity: found.severity,
         tags: found.tags().map(|tag| text(tag, 64)).collect(),
-        value: excerpt(&value, 0, TEXT_BYTES_MAX),
+        value,
         field,
+    }
+}
+
+/// Why a body could not be read, with limits named as the configuration names them.
+fn why_unread(body_error: &[u8]) -> String {
+    let said = text(body_error, TEXT_BYTES_MAX);
+    match LIMITS.iter().find(|(directive, _)| said.contains(directive)) {
+        Some((directive, key)) => said.replace(directive, key),
+        None => said,
     }
 }
 

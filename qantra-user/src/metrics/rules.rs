@@ -7,8 +7,11 @@ use super::{INFERENCE_BUCKETS, counters, gauge, histogram};
 /// What is counted of rules.
 #[derive(Debug)]
 pub struct RuleMetrics {
-    /// `qantra_rules_matched_total{site,result}`: requests and responses that some rule matched: `refused`, or `passed`.
+    /// `qantra_rules_matched_total{site,result,class}`: requests and responses that some rule matched. `result` is `refused`,
+    /// `unconfirmed`, `reported` or `passed`; `class` that of the attack, `response`, or `none`.
     pub matched: IntCounterVec,
+    /// `qantra_rules_forgotten_total{table}`: what made room for newer `requests`, or for more frequent `rules`.
+    pub forgotten: IntCounterVec,
     /// `qantra_rules_seconds`: inspection of one request.
     pub seconds: Histogram,
     /// `qantra_rules_response_seconds`: inspection of one response's body.
@@ -28,7 +31,18 @@ pub struct RuleMetrics {
 impl RuleMetrics {
     pub(super) fn declare(r: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            matched: counters(r, "qantra_rules_matched_total", "Requests that rules matched.", &["site", "result"])?,
+            matched: counters(
+                r,
+                "qantra_rules_matched_total",
+                "Requests and responses that rules matched.",
+                &["site", "result", "class"],
+            )?,
+            forgotten: counters(
+                r,
+                "qantra_rules_forgotten_total",
+                "What made room in the tables of requests and rules that matched.",
+                &["table"],
+            )?,
             seconds: histogram(r, "qantra_rules_seconds", "Inspection of one request by rules.", INFERENCE_BUCKETS)?,
             response_seconds: histogram(
                 r,

@@ -225,9 +225,10 @@ impl Filters {
             body_is_whole,
         };
         let context = ctx.context();
-        let rules = self.shared.judge.rules(&view, &context);
-        // The models look as well: what rules refuse without being sure of its source, they may be sure of.
+        // Both look: what rules refuse without being sure of its source, the models may be sure of. The models' gate comes
+        // first, since rules may want it to agree, and the classifier works while they run.
         let models = self.shared.judge.judge(&view, &context);
+        let rules = self.shared.judge.rules(&view, &context, models.suspicion());
         let ruled = self.await_rules(rules).await;
         ctx.rules = ruled.run;
         if ruled.judgement != Judgement::Pass {
@@ -235,6 +236,7 @@ impl Filters {
         }
         match models {
             Opinion::Now(judgement) => judgement,
+            Opinion::Absent | Opinion::Shed => Judgement::Pass,
             Opinion::Soon { answer, deadline } => match tokio::time::timeout(deadline, answer).await {
                 Ok(Ok(judgement)) => judgement,
                 _ => {
@@ -380,7 +382,7 @@ impl ProxyHttp for Filters {
         request: &mut RequestHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
-        if ctx.rules.is_some() {
+        if ctx.rules.as_ref().is_some_and(RuleRun::may_want_response_body) {
             // Rules read no compressed bodies.
             request.insert_header(header::ACCEPT_ENCODING, "identity")?;
         }

@@ -95,11 +95,26 @@ pub enum RuleOpinion {
     },
 }
 
+/// What the first look of the request models tells the rules of a site that want to be confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// Nothing is suspicious.
+    None,
+    /// Some field is.
+    Some,
+    /// There are no models.
+    Unknown,
+}
+
 /// The first answer of a [`Judge`].
 #[derive(Debug)]
 pub enum Opinion {
     /// Known at once: the usual case.
     Now(Judgement),
+    /// There are no models: the request passes them.
+    Absent,
+    /// The classifier should have been asked and had no room: the request passes the models.
+    Shed,
     /// The classifier was asked. When it does not answer in time, or its sender is dropped, the request passes.
     Soon {
         /// The answer.
@@ -107,6 +122,18 @@ pub enum Opinion {
         /// How long the request waits for it.
         deadline: Duration,
     },
+}
+
+impl Opinion {
+    /// What it tells rules.
+    #[must_use]
+    pub const fn suspicion(&self) -> Suspicion {
+        match self {
+            Self::Now(Judgement::Pass) => Suspicion::None,
+            Self::Absent => Suspicion::Unknown,
+            Self::Now(_) | Self::Shed | Self::Soon { .. } => Suspicion::Some,
+        }
+    }
 }
 
 /// The rest of Qantra, as the proxy sees it. Nothing here may block or wait.
@@ -117,8 +144,8 @@ pub trait Judge: Send + Sync + 'static {
     /// Looks at a request: head and the inspected part of its body.
     fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> Opinion;
 
-    /// Runs the site's rules over a request. Asked beside [`Judge::judge`], before anything goes to the origin.
-    fn rules(&self, _request: &RequestView<'_>, _context: &RequestContext<'_>) -> RuleOpinion {
+    /// Runs the site's rules over a request. Asked after [`Judge::judge`], before anything goes to the origin.
+    fn rules(&self, _request: &RequestView<'_>, _context: &RequestContext<'_>, _suspicion: Suspicion) -> RuleOpinion {
         RuleOpinion::Now(Ruled::only(Judgement::Pass))
     }
 

@@ -1,6 +1,6 @@
 //! Enters: responses of sites whose rules look at them. Leaves: the same responses, or an answer in their place. Head and
 //! body are held back until the rules have seen the body or as much of it as their limit allows; what is longer streams
-//! on. A site without such rules must pay for none of it.
+//! on. Where only heads are looked at, nothing is held back. A site without such rules must pay for none of it.
 //!
 //! Pingora writes a head before it asks about the body. So a head that is held back passes through it as an informational
 //! one, which it is told to leave out, and the true one is written when the origin is done.
@@ -52,8 +52,10 @@ impl Filters {
             return Err(withhold(ctx, refusal));
         }
         if !has_readable_body(&session.req_header().method, response) || !run.wants_response_body() {
+            // Scores are added up in phase 4, with a body or without.
+            let judgement = self.shared.judge.response_body(&mut run, &[], &ctx.context());
             self.shared.judge.end_rules(run);
-            return Ok(());
+            return self.refusal_of(judgement, ctx).map_or(Ok(()), |refusal| Err(withhold(ctx, refusal)));
         }
         let bytes_max = run.response_bytes_max().min(HELD_BYTES_MAX);
         ctx.held = Some(Held { head: Box::new(response.clone()), body: BytesMut::new(), bytes_max });

@@ -18,6 +18,7 @@ pub(super) fn engine(inspect: &InspectConfig) -> String {
          SecRequestBodyAccess On\n\
          SecRequestBodyLimit {}\n\
          SecRequestBodyNoFilesLimit {}\n\
+         SecArgumentsLimit {}\n\
          SecRequestBodyLimitAction {action}\n\
          SecResponseBodyAccess {}\n\
          SecResponseBodyLimit {}\n\
@@ -25,6 +26,7 @@ pub(super) fn engine(inspect: &InspectConfig) -> String {
          SecResponseBodyMimeType {}\n{}",
         inspect.request_body_bytes_max,
         inspect.request_body_no_files_bytes_max,
+        inspect.arguments_max,
         on_off(inspect.response_bodies),
         inspect.response_body_bytes_max,
         inspect.response_types.join(" "),

@@ -1,5 +1,5 @@
-//! The rule sets of all sites. Sites with equal settings share one; the engine's mode is no part of it, so that a site
-//! can be switched to `detect` without another set.
+//! The rule sets of all sites. Sites with equal settings share one; the engine's mode and who confirms are no part of it, so
+//! that a site can be switched to `detect` without another set.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::boot_ns,
-    config::{Config, InspectConfig, RulesEngine, Ruleset, SiteIndex},
+    config::{Config, InspectConfig, RulesConfirm, RulesEngine, Ruleset, SiteIndex},
 };
 
 /// Most rule sets: each of the Core Rule Set takes tens of megabytes.
@@ -60,8 +60,14 @@ pub struct SiteRules {
     /// What they may do: the stricter of the configuration's `engine` and the files' `SecRuleEngine`. To be handed to each
     /// transaction by `set_engine`.
     pub engine: EngineMode,
+    /// Who has to agree before its anomaly score refuses.
+    pub confirm: RulesConfirm,
     /// The site's name: `WEBAPPID` of each transaction, by `set_web_application`. Virtual patches ask for it.
     pub name: Arc<str>,
+    /// What the set calls itself: `OWASP_CRS/4.20.0`.
+    pub ruleset: Arc<str>,
+    /// Whether its rules look at responses: at their heads, or at their bodies, too.
+    pub wants_response: bool,
     /// The set's place in [`RuleSets::sets`].
     pub set: usize,
 }
@@ -108,7 +114,10 @@ impl RuleSets {
             shared.sites.push(at);
             let rules = Arc::clone(&shared.rules);
             let engine = effective(inspect.engine, rules.settings().engine);
-            loaded.sites.push(Some(SiteRules { rules, engine, name: site.name.as_str().into(), set }));
+            let (confirm, name) = (inspect.confirm, site.name.as_str().into());
+            let ruleset = rules.signatures().first().map_or("own", String::as_str).into();
+            let wants_response = rules.settings().response_body_access || rules.looks_at_response_head();
+            loaded.sites.push(Some(SiteRules { rules, engine, confirm, name, ruleset, wants_response, set }));
         }
         loaded.files = files.known();
         Ok(loaded)
@@ -141,7 +150,7 @@ impl RuleSets {
     /// The set of settings that some site had before, or a new one; `None` when there is nothing to run.
     fn set_for(&mut self, inspect: &InspectConfig, files: &mut Files) -> Result<Option<usize>, RulesError> {
         // Two modes of the engine share a set.
-        let key = InspectConfig { engine: RulesEngine::On, ..inspect.clone() };
+        let key = InspectConfig { engine: RulesEngine::On, confirm: RulesConfirm::None, ..inspect.clone() };
         if let Some(known) = self.sets.iter().position(|set| set.inspect == key) {
             return Ok(Some(known));
         }

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use notify::Watcher as _;
 use parking_lot::Mutex;
 
-use super::{name_of, tell};
+use super::{journal::RuleJournal, name_of, tell};
 use crate::{
     api::{RuleSetStatus, RulesStatus},
     clock::Now,
@@ -39,9 +39,10 @@ struct State {
     problem: Option<String>,
 }
 
-/// Keeps the rule sets.
+/// Keeps the rule sets, and what they said lately.
 pub(in crate::app) struct RuleKeeper {
     sets: Arc<ArcSwap<RuleSets>>,
+    journal: Arc<RuleJournal>,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
 }
@@ -56,12 +57,18 @@ impl RuleKeeper {
         tell(&sets, &metrics);
         let fingerprint = fingerprint(config, &sets);
         let state = State { fingerprint, loaded_unix_ms: Now::read().unix_ms, problem: None };
-        Ok(Self { sets: Arc::new(ArcSwap::from_pointee(sets)), metrics, state: Mutex::new(state) })
+        let journal = Arc::new(RuleJournal::new(&metrics));
+        Ok(Self { sets: Arc::new(ArcSwap::from_pointee(sets)), journal, metrics, state: Mutex::new(state) })
     }
 
     /// The sets in force.
     pub(in crate::app) fn sets(&self) -> Arc<ArcSwap<RuleSets>> {
         Arc::clone(&self.sets)
+    }
+
+    /// What rules said of requests.
+    pub(in crate::app) const fn journal(&self) -> &Arc<RuleJournal> {
+        &self.journal
     }
 
     /// Reads the files again, and compiles them when they or the settings are others than before. `None`: they are not.

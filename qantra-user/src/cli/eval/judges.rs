@@ -14,6 +14,7 @@ use crate::{
     cli::{error::CliError, rules},
     clock::{self, Now},
     config::{Config, Ruleset, SiteIndex},
+    detect::stands_alone,
     inspect::{RequestView, RuleRun, RuleSite},
     model::{self, Answer, InlineRequestModels},
     rules::{RuleSets, SiteRules},
@@ -33,6 +34,8 @@ pub(super) struct Judges {
 pub(super) struct Verdict {
     /// Rules refuse it.
     pub(super) by_rules: bool,
+    /// They would with nobody's word: where `inspect.confirm` asks the models to agree.
+    pub(super) rules_stand_alone: bool,
     /// The rules that say so.
     pub(super) rule_ids: Vec<u64>,
     /// The gate sends it to the classifier.
@@ -45,6 +48,11 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
+    /// Rules refuse it where `inspect.confirm` is `models`.
+    pub(super) const fn by_confirmed_rules(&self) -> bool {
+        self.by_rules && (self.flagged || self.rules_stand_alone)
+    }
+
     /// The models refuse it.
     pub(super) const fn by_models(&self) -> bool {
         matches!(self.answer, Answer::Attack(_))
@@ -91,12 +99,13 @@ impl Judges {
 
     pub(super) fn judge(&mut self, request: &RequestView<'_>) -> Result<Verdict> {
         let began_ns = clock::boot_ns();
-        let (by_rules, rule_ids) = self.ask_rules(request);
+        let (by_rules, rules_stand_alone, rule_ids) = self.ask_rules(request);
         let ruled_ns = clock::boot_ns();
         let (score, answer) = self.models.judge(request, &mut self.model_scratch)?;
         let ended_ns = clock::boot_ns();
         Ok(Verdict {
             by_rules,
+            rules_stand_alone,
             rule_ids,
             flagged: score.flagged,
             excess: score.excess,
@@ -106,9 +115,9 @@ impl Judges {
         })
     }
 
-    /// Whether rules refuse a request, with the engine on, and those that matched.
-    fn ask_rules(&mut self, request: &RequestView<'_>) -> (bool, Vec<u64>) {
-        let Some(rules) = &self.rules else { return (false, Vec::new()) };
+    /// Whether rules refuse a request, with the engine on; whether they do so by their word alone; and those that matched.
+    fn ask_rules(&mut self, request: &RequestView<'_>) -> (bool, bool, Vec<u64>) {
+        let Some(rules) = &self.rules else { return (false, false, Vec::new()) };
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         let connection = Connection { client, client_port: 40_000, server: local, server_port: 80, unique_id: "eval" };
@@ -121,8 +130,8 @@ impl Judges {
         let report = run.report();
         self.rule_scratch = Some(run.end(&mut host));
         report.map_or_else(
-            || (false, Vec::new()),
-            |report| (report.ending.is_some(), report.matches.iter().map(|found| found.id).collect()),
+            || (false, false, Vec::new()),
+            |report| (report.ending.is_some(), stands_alone(&report), report.ids),
         )
     }
 }

@@ -1,4 +1,5 @@
-//! `qantra rules why`: one request through a site's rules, here and now. No daemon is asked, no origin sees it.
+//! `qantra rules why`: one request through a site's rules, here and now. No daemon is asked, no origin sees it; but for a
+//! request's id, of which only the daemon knows.
 
 use std::{
     fmt::Write as _,
@@ -15,6 +16,7 @@ use super::{list::short, name_of, severity, site_named};
 use crate::{
     cli::{
         error::CliError,
+        explain::is_request_id,
         output::{Format, Output, Tone, clean},
     },
     clock::Now,
@@ -34,9 +36,10 @@ const VALUE_BYTES_MAX: usize = 100;
   qantra rules why \"/search?q=1' or 1=1--\"
   qantra rules why https://shop.example/item?id=1 -H 'Cookie: a=b'
   qantra rules why /login --data 'user=admin&password=x' --site shop
-  qantra rules why request.txt             a file with one whole HTTP/1.1 request; - is standard input")]
+  qantra rules why request.txt             a file with one whole HTTP/1.1 request; - is standard input
+  qantra rules why 1gkq8ahz9y3000000000002m   what the daemon's rules said of this request; the same as `qantra explain`")]
 pub(in crate::cli) struct Args {
-    /// A path or URL, the name of a file with a whole request, or - for standard input
+    /// A path or URL, the name of a file with a whole request, - for standard input, or the id of a request
     request: String,
     /// Whose rules [default: the site that claims the request's host]
     #[arg(long)]
@@ -53,6 +56,14 @@ pub(in crate::cli) struct Args {
     /// The address that the request comes from
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))]
     from: IpAddr,
+}
+
+impl Args {
+    /// The id of a request, when that is what was given, and no file has the name.
+    pub(super) fn remembered(&self) -> Option<&str> {
+        let id = self.request.as_str();
+        (is_request_id(id) && !Path::new(id).exists()).then_some(id)
+    }
 }
 
 #[derive(Serialize)]

@@ -76,6 +76,7 @@ fn values(inspect: &InspectConfig, exclusions: &[ExclusionConfig], key: &str, re
     ] {
         report.range(&format!("{key}.{name}"), bytes, 1_024, BODY_BYTES_MAX);
     }
+    report.range(&format!("{key}.arguments_max"), inspect.arguments_max, 100, 100_000);
     for plugin in inspect.plugins.iter().filter(|name| !is_word(name)) {
         report.bad(
             format!("{key}.plugins"),
