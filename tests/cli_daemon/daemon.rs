@@ -18,6 +18,7 @@ use qantra_user::{
     decide::{Decision, DecisionId, Standing},
     enforce::{Applied, EndReason, Ended, EnforceError, Enforcer, ProtectedSet},
     intel::{Feeds, FeedsStart},
+    learn::{Sample, Sketcher},
     metrics::Metrics,
     model::{LifeStart, ModelLife},
     store::Store,
@@ -121,6 +122,14 @@ impl Control for Desk {
 
     fn models(&self) -> &ModelLife {
         &self.models
+    }
+
+    fn sketcher(&self) -> Sketcher {
+        Sketcher::new(1)
+    }
+
+    fn benign(&self) -> Vec<Sample> {
+        Vec::new()
     }
 
     fn learned(&self) -> Learned {

@@ -9,6 +9,7 @@ mod blocklists;
 mod capture;
 mod client;
 mod desk;
+mod labels;
 mod learned;
 mod models;
 mod rules;
@@ -23,6 +24,7 @@ use crate::{
     decide::{Decision, DecisionId},
     enforce::{Applied, Ended, EnforceError, Enforcer},
     intel::{FeedError, Feeds},
+    learn::{Sample, Sketcher},
     model::ModelLife,
     store::{Store, StoreError},
 };
@@ -31,6 +33,7 @@ pub use crate::model::{ModelList, ModelStatus};
 pub use blocklists::RefreshFeeds;
 pub use capture::{CaptureQuery, CapturedDrop, Tap};
 pub use client::{Client, ClientError};
+pub use labels::{Labelled, NewLabel, PooledSamples};
 pub use learned::{Learned, LearnedPlace};
 pub use models::Installed;
 pub use rules::{RuleCount, RuleOutcome, RuledQuery, RuledRequest};
@@ -86,6 +89,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// The models, their versions and what is done with them.
     fn models(&self) -> &ModelLife;
+
+    /// What hashes addresses, and names this box, in labels.
+    fn sketcher(&self) -> Sketcher;
+
+    /// Values that a quorum of sources sends, to train on.
+    fn benign(&self) -> Vec<Sample>;
 
     /// What the box has learnt of its sites.
     fn learned(&self) -> Learned;

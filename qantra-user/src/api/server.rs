@@ -19,7 +19,7 @@ use tokio::{net::UnixListener, sync::Semaphore};
 
 use super::{
     Access, CaptureQuery, CapturedDrop, Control, ControlError, ControlSocket, ErrorAnswer, Simulation, Tap, batch,
-    blocklists, desk, learned, models, rules,
+    blocklists, desk, labels, learned, models, rules,
 };
 use crate::{clock::Now, config::parse_net, decide::DecisionId, intel::FeedError};
 
@@ -81,6 +81,7 @@ pub async fn serve(
         .route("/v1/simulation", get(simulation).put(set_simulation))
         .route("/v1/reload", post(reload))
         .merge(blocklists::routes())
+        .merge(labels::routes())
         .merge(learned::routes())
         .merge(models::routes())
         .merge(rules::routes())

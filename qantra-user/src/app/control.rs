@@ -27,6 +27,7 @@ use crate::{
     decide::{Decision, DecisionId},
     enforce::{Applied, Ended, EnforceError, Enforcer},
     intel::Feeds,
+    learn::{Sample, Sketcher},
     metrics::{self, Metrics},
     model::ModelLife,
     proxy::ReloadHandle,
@@ -242,6 +243,14 @@ impl Control for Daemon {
 
     fn models(&self) -> &ModelLife {
         &self.models
+    }
+
+    fn sketcher(&self) -> Sketcher {
+        self.learning.sketcher()
+    }
+
+    fn benign(&self) -> Vec<Sample> {
+        self.learning.benign()
     }
 
     fn learned(&self) -> Learned {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     actor::Actor,
-    learning::{Learning, LocalVerdict},
+    learning::{Learning, LocalVerdict, Seen},
     rules::RuleRunner,
 };
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
     enforce::Enforcer,
     flow::Observation,
     inspect::{RequestView, RuleRun},
-    learn::RequestSketch,
     metrics::Metrics,
     model::{Answer, Job, ModelLife, Models, Sampler, Scratch},
     proxy::{Judge, Judgement, Opinion, RequestContext, RuleOpinion, Suspicion},
@@ -89,12 +88,7 @@ impl RequestJudge {
     }
 
     /// What is learnt of the request that was scored last.
-    fn sketch(
-        &self,
-        request: &RequestView<'_>,
-        context: &RequestContext<'_>,
-        scratch: &Scratch,
-    ) -> Option<Box<RequestSketch>> {
+    fn seen(&self, request: &RequestView<'_>, context: &RequestContext<'_>, scratch: &Scratch) -> Option<Seen> {
         let config = self.config.load();
         if !config.learn.enabled {
             return None;
@@ -110,7 +104,7 @@ impl RequestJudge {
         scratch: &mut Scratch,
         request: &RequestView<'_>,
         context: &RequestContext<'_>,
-        sketch: Option<Box<RequestSketch>>,
+        mut seen: Option<Seen>,
     ) -> Opinion {
         let deadline = Duration::from_millis(self.config.load().models.deadline_ms);
         let (verdict, answer) = oneshot::channel();
@@ -121,15 +115,16 @@ impl RequestJudge {
         let locality = learning.is_on().then(|| learning.locality(site.as_deref(), request));
         if let Some(locality) = &locality {
             learning.lower(locality, &mut fields, scratch.fields());
+            learning.keep_flagged(&mut seen, &fields, scratch.fields());
         }
         let respond = move |answer: Answer| {
             let judgement = match answer {
                 Answer::Pass => {
-                    learning.learn(sketch, 0.0, false);
+                    learning.learn(seen, 0.0, false);
                     None
                 }
                 Answer::Attack(mut attack) => {
-                    learning.learn(sketch, attack.confidence, true);
+                    learning.learn(seen, attack.confidence, true);
                     let verdict = locality.map(|locality| learning.verdict(&locality, &mut attack));
                     let now = Now::read();
                     let origin = RequestOrigin {
@@ -178,11 +173,11 @@ impl Judge for RequestJudge {
         self.sampler.offer(context.client, request, clock::boot_ns());
         SCRATCH.with_borrow_mut(|scratch| {
             let is_flagged = models.request.gate.score(request, scratch).flagged;
-            let sketch = self.sketch(request, context, scratch);
+            let seen = self.seen(request, context, scratch);
             if is_flagged {
-                self.ask_classifier(models, scratch, request, context, sketch)
+                self.ask_classifier(models, scratch, request, context, seen)
             } else {
-                self.learning.learn(sketch, 0.0, false);
+                self.learning.learn(seen, 0.0, false);
                 Opinion::Now(Judgement::Pass)
             }
         })

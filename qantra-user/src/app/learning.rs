@@ -12,8 +12,11 @@ use crate::{
     clock::{self, Now},
     config::{Config, LearnConfig},
     detect::Measurement,
-    inspect::{Fields, RequestView},
-    learn::{Endpoint, Knowledge, Learner, LearnerStats, Quorum, RequestSketch, Sketcher},
+    inspect::{Field, Fields, RequestView, excerpt},
+    learn::{
+        BenignText, Endpoint, Knowledge, Label, Learner, LearnerStats, Quorum, RequestSketch, Sample, Sketcher,
+        Voucher, id,
+    },
     metrics::Metrics,
     model::{FlaggedField, ModelRole, Models, RequestAttack},
     store::{Store, Write},
@@ -24,6 +27,12 @@ const QUEUE_MAX: usize = 256;
 /// Requests a second that each thread of the proxy lets learn from. So the cost is the same under load, and a flood does
 /// not crowd out what came before.
 const SKETCHES_PER_S: u32 = 256;
+/// One sketch in so many comes with a value to train on.
+const TEXTS_EVERY: u32 = 16;
+/// How much of such a value is kept.
+const TEXT_BYTES: usize = 256;
+/// What this box is hashed from, with its seed.
+const BOX: &str = "box";
 /// How often what was learnt takes effect.
 const PUBLISH_MS: u64 = 5_000;
 /// How often it is stored: some 100 KiB for an SD card.
@@ -41,9 +50,11 @@ thread_local! {
 /// One thing to learn from, or a question.
 enum Lesson {
     /// A request. `is_high`: above the shipped threshold.
-    Request { sketch: Box<RequestSketch>, is_high: bool },
+    Request { sketch: Box<RequestSketch>, is_high: bool, texts: Vec<BenignText> },
     /// What people want to see.
     Report(Sender<Learned>),
+    /// What there is to train on besides labels.
+    Benign(Sender<Vec<Sample>>),
 }
 
 /// What judges hold.
@@ -81,22 +92,29 @@ impl Learning {
         site: Option<&str>,
         request: &RequestView<'_>,
         fields: &Fields,
-    ) -> Option<Box<RequestSketch>> {
-        if !has_budget(clock::boot_ns() / 1_000_000_000) {
-            return None;
-        }
+    ) -> Option<Seen> {
+        let made = has_budget(clock::boot_ns() / 1_000_000_000)?;
         let knowledge = self.knowledge.load();
         let sketcher = knowledge.sketcher();
         let name = Endpoint::of(request.method.as_str(), request.target);
         let site = sketcher.site(site.unwrap_or(NO_SITE));
-        Some(Box::new(sketcher.request(site, sketcher.source(client), name, fields)))
+        let source = sketcher.source(client);
+        let sketch = Box::new(sketcher.request(site, source, name, fields));
+        // One field of one request in sixteen may be kept to train on.
+        let chosen = if made % TEXTS_EVERY == 0 {
+            fields.get((made / TEXTS_EVERY) as usize % fields.len().max(1))
+        } else {
+            None
+        };
+        let texts = chosen.map(|field| benign_text(sketcher, site, sketch.endpoint, source, &field));
+        Some(Seen { sketch, texts: texts.into_iter().collect() })
     }
 
     /// Learns of a request, now that its score is known.
-    pub(super) fn learn(&self, sketch: Option<Box<RequestSketch>>, score: f32, is_high: bool) {
-        let Some(mut sketch) = sketch else { return };
+    pub(super) fn learn(&self, sketch: Option<Seen>, score: f32, is_high: bool) {
+        let Some(Seen { mut sketch, texts }) = sketch else { return };
         sketch.score = score;
-        if self.lessons.try_send(Lesson::Request { sketch, is_high }).is_err() {
+        if self.lessons.try_send(Lesson::Request { sketch, is_high, texts }).is_err() {
             self.shed.inc();
         }
     }
@@ -127,6 +145,35 @@ impl Learning {
         }
     }
 
+    /// Flagged fields are what there is most to learn from, should it turn out that many send them.
+    pub(super) fn keep_flagged(&self, lesser: &mut Option<Seen>, flagged: &[FlaggedField], fields: &Fields) {
+        let Some(Seen { sketch, texts }) = lesser else { return };
+        let knowledge = self.knowledge.load();
+        for field in flagged {
+            if let Some(field) = fields.iter().find(|other| other.name == field.name) {
+                let (site, endpoint) = (sketch.site, sketch.endpoint);
+                texts.push(benign_text(knowledge.sketcher(), site, endpoint, sketch.source, &field));
+            }
+        }
+    }
+
+    /// What hashes addresses and names this box.
+    pub(super) fn sketcher(&self) -> Sketcher {
+        self.knowledge.load().sketcher().clone()
+    }
+
+    /// Values that a quorum sends, to train on; blocks for a moment.
+    pub(super) fn benign(&self) -> Vec<Sample> {
+        self.ask(Lesson::Benign).unwrap_or_default()
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Lesson) -> Option<T> {
+        let (answer, answered) = bounded(1);
+        let timeout = Duration::from_secs(5);
+        self.lessons.send_timeout(question(answer), timeout).ok()?;
+        answered.recv_timeout(timeout).ok()
+    }
+
     /// Compares an attack with the site's own threshold, and writes that into its evidence.
     pub(super) fn verdict(&self, locality: &Locality, attack: &mut RequestAttack) -> LocalVerdict {
         let config = self.config.load();
@@ -154,23 +201,35 @@ impl Learning {
 
     /// What was learnt, for people; blocks for a moment.
     pub(super) fn report(&self) -> Learned {
-        let (answer, answered) = bounded(1);
-        let timeout = Duration::from_secs(5);
-        let asked = self.lessons.send_timeout(Lesson::Report(answer), timeout).is_ok();
-        let report = if asked { answered.recv_timeout(timeout).ok() } else { None };
         let late =
             || Learned { warnings: vec!["the learner does not answer; see the log".into()], ..Learned::default() };
-        report.unwrap_or_else(late)
+        self.ask(Lesson::Report).unwrap_or_else(late)
     }
 }
 
-/// Counts this thread's sketches of a second.
-fn has_budget(second: u64) -> bool {
+/// A sketch, and values that may be kept to train on.
+pub(super) struct Seen {
+    sketch: Box<RequestSketch>,
+    texts: Vec<BenignText>,
+}
+
+fn benign_text(sketcher: &Sketcher, site: u64, endpoint: u64, source: u64, field: &Field<'_>) -> BenignText {
+    BenignText {
+        source,
+        field: sketcher.field(site, endpoint, field.kind, field.name, field.value),
+        kind: field.kind,
+        name: field.name.to_owned(),
+        text: excerpt(field, 0, TEXT_BYTES),
+    }
+}
+
+/// How many sketches this thread has made in this second, while it may make another.
+fn has_budget(second: u64) -> Option<u32> {
     BUDGET.with(|budget| {
         let (known, made) = budget.get();
         let made = if known == second { made } else { 0 };
         budget.set((second, made + 1));
-        made < SKETCHES_PER_S
+        (made < SKETCHES_PER_S).then_some(made)
     })
 }
 
@@ -273,9 +332,13 @@ impl Worker {
     fn take(&mut self, lesson: Lesson) {
         let config = self.config.load();
         match lesson {
-            Lesson::Request { sketch, is_high } => {
+            Lesson::Request { sketch, is_high, texts } => {
                 self.learner.observe(&sketch, is_high, config.learn.sources_min, Now::read().unix_ms);
+                for text in texts {
+                    self.learner.offer(text, config.learn.sources_min);
+                }
             }
+            Lesson::Benign(answer) => drop(answer.try_send(self.benign())),
             // Whoever asked may have given up.
             Lesson::Report(answer) => drop(answer.try_send(self.report(&config))),
         }
@@ -306,6 +369,28 @@ impl Worker {
         counted("not_vouched", stats.not_vouched - self.told.not_vouched);
         self.metrics.learn.evicted.inc_by(stats.evicted.saturating_sub(self.told.evicted));
         self.told = stats;
+    }
+
+    fn benign(&self) -> Vec<Sample> {
+        let origin = id(self.learner.sketcher().text(BOX));
+        let now = Now::read().unix_ms;
+        let sample = |text: &BenignText| Sample {
+            label: Label::Benign,
+            class: None,
+            kind: text.kind,
+            name: text.name.clone(),
+            text: text.text.clone(),
+            source: id(text.source),
+            origin: origin.clone(),
+            labelled_unix_ms: now,
+            by: Voucher::Quorum,
+        };
+        self.learner
+            .benign()
+            .iter()
+            .map(sample)
+            .filter(|sample| sample.check().is_ok() && !sample.is_masked())
+            .collect()
     }
 
     fn save(&self) {

@@ -9,12 +9,14 @@ mod capture;
 mod completions;
 mod config;
 mod daemon;
+mod dataset;
 mod decisions;
 mod detach;
 mod error;
 mod eval;
 mod exchange;
 mod explain;
+mod label;
 mod man;
 mod model;
 mod output;
@@ -27,6 +29,7 @@ mod status;
 mod thresholds;
 mod time;
 mod top;
+mod train;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -88,6 +91,8 @@ enum Verb {
     Eval(eval::Args),
     #[command(visible_alias = "models")]
     Model(model::Args),
+    Train(train::Args),
+    Dataset(dataset::Args),
     #[command(visible_alias = "rule")]
     Rules(rules::Args),
     Simulation(simulation::Args),
@@ -161,6 +166,8 @@ fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Verb::Explain(args) => explain::run(args, &daemon()?, &output),
         Verb::Eval(args) => eval::run(args, &cli.config, &output),
         Verb::Model(args) => model::run(args, &daemon, &cli.config, &output),
+        Verb::Train(args) => train::run(args, &daemon, &cli.config, &output),
+        Verb::Dataset(args) => dataset::run(args, &daemon, &output),
         Verb::Rules(args) => rules::run(args, cli, &output),
         Verb::Simulation(args) => simulation::run(args, &daemon()?, &output),
         Verb::Config(args) => config::run(args, &cli.config, &output),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{
     daemon::Daemon,
     error::CliError,
+    label,
     output::{Format, Output, warn},
     thresholds,
 };
@@ -36,6 +37,8 @@ use corpus::Counts;
   qantra model test ./models --input corpus.jsonl.gz
   qantra model diff active ./models --input corpus.jsonl.gz
   qantra model export active --to models.tar
+  qantra model thresholds                  from which confidence on is it an attack, where?
+  qantra model label 7q2n4c8h1v9ka fp      that was no attack
 
 A version is `active`, `shadow`, `previous`, `shipped` (the folder `models.dir`) or the first digits of its name; a path
 is a folder with manifest.toml or a file of `export`. Sign with `minisign -Sm manifest.toml`.")]
@@ -60,6 +63,7 @@ enum Verb {
         force: bool,
     },
     Thresholds(thresholds::Args),
+    Label(label::Args),
     /// Say whether a folder's models would be taken, and what they cost; asks no daemon
     Check(CheckArgs),
     /// Run a version on a sample of live traffic, beside the active one and without a say
@@ -154,6 +158,7 @@ pub(super) fn run(args: &Args, daemon: Find<'_>, config: &Path, output: &Output)
     let act = |verb: &LifeVerb| -> Result<ModelList, CliError> { daemon()?.send(Method::POST, "/v1/models", verb) };
     let list = match &args.verb {
         Verb::Check(args) => return check(args, output),
+        Verb::Label(args) => return label::run(args, &daemon()?, output),
         Verb::Thresholds(args) => return thresholds::run(args, &daemon()?, output),
         Verb::Test { what, corpus } => return test(what, corpus, daemon, config, output),
         Verb::Diff { first, second, corpus } => {

@@ -28,15 +28,23 @@ pub fn excerpt(field: &Field<'_>, from: usize, bytes_max: usize) -> String {
         let run = value[at..].iter().take_while(|byte| is_word(byte)).count();
         if run == 0 {
             let byte = value[at];
-            text.push(if byte == b' ' || byte.is_ascii_graphic() { char::from(byte) } else { '.' });
-            at += 1;
+            let letter = letter_at(&value[at..]).filter(|_| !is_secret);
+            let plain = if byte == b' ' || byte.is_ascii_graphic() { char::from(byte) } else { '.' };
+            text.push(letter.unwrap_or(plain));
+            at += letter.map_or(1, char::len_utf8);
             continue;
         }
         push_word(&mut text, &value[at..at + run], is_secret);
         at += run;
     }
-    text.truncate(bytes_max);
+    text.truncate(text.floor_char_boundary(bytes_max));
     text
+}
+
+/// A letter beyond ASCII: it can be read, and moves no cursor.
+fn letter_at(value: &[u8]) -> Option<char> {
+    let chunk = value[..value.len().min(4)].utf8_chunks().next()?;
+    chunk.valid().chars().next().filter(|letter| !letter.is_ascii() && letter.is_alphanumeric())
 }
 
 fn push_word(text: &mut String, word: &[u8], is_secret: bool) {
@@ -76,6 +84,8 @@ mod tests {
         check("header.x", "Bearer abc123def456ghi789jkl0", "Bearer abc1***");
         check("form.number", "4111111111111111", "4111***");
         check("query.q", "a\u{0}\nb", "a..b");
+        check("query.q", "größe \u{202e}x", "größe ...x");
+        check("form.password", "größe", "**....*");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use super::{
     shape::Endpoint,
     sketch::{FieldSketch, RequestSketch, Sketcher},
 };
-use crate::flow::{BoundedTable, DAY_MS, Worth};
+use crate::{
+    flow::{BoundedTable, DAY_MS, Worth},
+    inspect::FieldKind,
+};
 
 /// Most endpoints of all sites together; 1.2 KiB each.
 pub(super) const ENDPOINTS_MAX: usize = 512;
@@ -25,6 +28,8 @@ const PROBATION: u32 = 20;
 const HONEST_SHARE: u32 = 10;
 /// Endpoints and parameters that one source may bring up between two times of forgetting.
 const FRESH_MAX: u16 = 64;
+/// Most values that are kept to train on; some 200 bytes each.
+const BENIGN_MAX: usize = 4_096;
 /// How often what no quorum vouched for is forgotten.
 const FORGET_MS: u64 = 7 * DAY_MS;
 
@@ -75,6 +80,21 @@ impl Worth for Place {
     }
 }
 
+/// A value that may be kept to train on.
+#[derive(Debug, Clone)]
+pub struct BenignText {
+    /// Who sent it.
+    pub source: u64,
+    /// Its shape.
+    pub field: FieldSketch,
+    /// The kind of its field.
+    pub kind: FieldKind,
+    /// The field's name.
+    pub name: String,
+    /// The value, with secrets masked.
+    pub text: String,
+}
+
 /// Learns what is usual on each site.
 #[derive(Debug)]
 pub struct Learner {
@@ -86,6 +106,8 @@ pub struct Learner {
     sources: BoundedTable<u64, Source>,
     pub(super) forgot_ms: u64,
     stats: LearnerStats,
+    benign: Vec<BenignText>,
+    random: u64,
 }
 
 impl Learner {
@@ -101,6 +123,8 @@ impl Learner {
             sources: BoundedTable::new(SOURCES_MAX, seed ^ 3),
             forgot_ms: 0,
             stats: LearnerStats::default(),
+            benign: Vec::new(),
+            random: seed | 1,
         }
     }
 
@@ -152,6 +176,34 @@ impl Learner {
         if let Some(source) = self.sources.get_mut(sketch.source) {
             source.fresh = fresh;
         }
+    }
+
+    /// Keeps a value to train on, when its source is honest and a quorum sends such values. In memory alone, and no more
+    /// of one source than its share.
+    pub fn offer(&mut self, text: BenignText, sources_min: u32) {
+        let is_honest = self.sources.get(text.source).is_some_and(Source::is_honest);
+        let known = self.parameters.get(text.field.parameter).and_then(|parameter| parameter.known(sources_min));
+        let is_usual = known.is_some_and(|known| known.lowers(&text.field) > 0.0);
+        if !is_honest || !is_usual || self.benign.iter().any(|other| other.field.value == text.field.value) {
+            return;
+        }
+        let own = self.benign.iter().filter(|other| other.source == text.source).count();
+        if own >= BENIGN_MAX / sources_min.max(1) as usize {
+            return;
+        }
+        if self.benign.len() < BENIGN_MAX {
+            self.benign.push(text);
+            return;
+        }
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let place = (self.random >> 33) as usize % BENIGN_MAX;
+        self.benign[place] = text;
+    }
+
+    /// What was kept to train on.
+    #[must_use]
+    pub fn benign(&self) -> &[BenignText] {
+        &self.benign
     }
 
     /// Forgets, once a week, what no quorum vouched for.

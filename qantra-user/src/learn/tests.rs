@@ -138,3 +138,30 @@ fn damaged_bytes_are_refused() {
     assert!(matches!(Learner::restore(b"hello"), Err(SnapshotError::Damaged(_))));
     assert!(Learner::restore(&saved[..saved.len() / 2]).is_err());
 }
+
+#[test]
+fn values_to_train_on_come_from_many_and_no_source_fills_them() {
+    let mut learner = Learner::new(7);
+    a_day(&mut learner);
+    let sketcher = learner.sketcher();
+    let site = sketcher.site("shop");
+    let endpoint = sketcher.endpoint(site, &Endpoint::of("GET", b"/search"));
+    let text = |value: &str, from: u32| BenignText {
+        source: sketcher.source(visitor(from)),
+        field: sketcher.field(site, endpoint, crate::inspect::FieldKind::Value, "query.q", value.as_bytes()),
+        kind: crate::inspect::FieldKind::Value,
+        name: "query.q".into(),
+        text: value.into(),
+    };
+    learner.offer(text("O'Brien", 1), QUORUM.sources_min);
+    learner.offer(text("O'Brien", 2), QUORUM.sources_min);
+    learner.offer(text("x' or 1=1--", 1), QUORUM.sources_min);
+    learner.offer(text("D'Arcy", 9_999), QUORUM.sources_min);
+    let kept: Vec<&str> = learner.benign().iter().map(|kept| kept.text.as_str()).collect();
+    assert_eq!(kept, ["O'Brien"], "once; nothing that nobody else sends; nothing of a stranger");
+    for number in 0..10_000_u32 {
+        let letters: String = number.to_string().bytes().map(|digit| char::from(digit + 49)).collect();
+        learner.offer(text(&format!("{letters}'"), 1), QUORUM.sources_min);
+    }
+    assert!(learner.benign().len() <= 4_096 / 8, "{}", learner.benign().len());
+}

@@ -157,6 +157,18 @@ impl RequestGate {
         Ok(Self { table, scale, thresholds, number: NUMBER.fetch_add(1, Ordering::Relaxed) })
     }
 
+    /// The weight of each n-gram, as it is used: what training begins with.
+    #[must_use]
+    pub fn table_weights(&self) -> Vec<f32> {
+        self.table.iter().map(|steps| f32::from(*steps) * self.scale).collect()
+    }
+
+    /// The thresholds, by kind.
+    #[must_use]
+    pub const fn thresholds(&self) -> &[f32; FieldKind::ALL.len()] {
+        &self.thresholds
+    }
+
     /// Takes a request apart and scores every field.
     pub fn score(&self, request: &RequestView<'_>, scratch: &mut Scratch) -> GateScore {
         let Scratch { fields, sums, cache, cached_gate, flagged } = scratch;

@@ -9,6 +9,7 @@ use crate::{
     config::parse_net,
     decide::{Decision, DecisionId},
     enforce::{AllowEntry, BanHits, DecisionHits},
+    learn::Sample,
 };
 
 const COLUMNS: &str = "body, ended_ms, end_reason, packets, bytes, requests, first_drop_ms, last_drop_ms";
@@ -92,6 +93,35 @@ impl Store {
             })
         })?;
         Ok(entries.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Decisions, newest first, with a finding about a request of this id.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn decisions_about(&self, request_id: &str) -> Result<Vec<StoredDecision>, StoreError> {
+        let reader = self.reader.lock();
+        let sql =
+            format!("SELECT {COLUMNS} FROM decisions WHERE instr(body, ?1) > 0 ORDER BY created_ms DESC LIMIT 16");
+        let mut statement = reader.prepare_cached(&sql)?;
+        let rows = statement.query_map([request_id], stored)?;
+        let is_meant = |decision: &Decision| {
+            let requests = decision.findings.iter().filter_map(|finding| finding.evidence.request.as_ref());
+            requests.into_iter().any(|request| request.id == request_id)
+        };
+        Ok(rows.filter_map(Result::ok).filter(|stored| is_meant(&stored.decision)).collect())
+    }
+
+    /// What was labelled, oldest first.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn labels(&self) -> Result<Vec<Sample>, StoreError> {
+        let reader = self.reader.lock();
+        let mut statement = reader.prepare_cached("SELECT body FROM labels ORDER BY labelled_ms, key")?;
+        let bodies = statement.query_map([], |row| row.get::<_, String>(0))?;
+        // A row that a later version wrote in another form must not keep all others from being read.
+        Ok(bodies.filter_map(|body| serde_json::from_str(&body.ok()?).ok()).collect())
     }
 
     /// A state that was kept under a name.

@@ -10,6 +10,7 @@ use crate::{
     config::StoreConfig,
     decide::{Decision, DecisionId},
     enforce::{AllowEntry, DecisionHits, Ended},
+    learn::Sample,
 };
 
 /// One write.
@@ -42,6 +43,10 @@ pub enum Write {
         /// The state.
         body: Arc<[u8]>,
     },
+    /// Samples that were labelled here; they replace what was said before of the same text.
+    Label(Vec<Sample>),
+    /// Samples of other boxes: what is there already stays.
+    Pool(Vec<Sample>),
     /// Several at once: all of them are written or none is.
     Many(Vec<Write>),
     /// Nothing: to wait for what was recorded before.
@@ -88,6 +93,8 @@ impl Write {
                     .execute(params![name, &body[..]])?;
                 Ok(1)
             }
+            Self::Label(samples) => labels(transaction, samples, "REPLACE"),
+            Self::Pool(samples) => labels(transaction, samples, "IGNORE"),
             Self::Many(writes) => writes.iter().try_fold(0, |rows, write| Ok(rows + write.execute(transaction)?)),
             Self::Nothing => Ok(0),
         }
@@ -115,6 +122,25 @@ fn insert(transaction: &Transaction<'_>, decision: &Decision) -> rusqlite::Resul
             body
         ])?;
     Ok(())
+}
+
+/// Most labelled samples; the oldest make room.
+const LABELS_MAX: i64 = 20_000;
+
+fn labels(transaction: &Transaction<'_>, samples: &[Sample], or: &str) -> rusqlite::Result<u64> {
+    let sql = format!("INSERT OR {or} INTO labels (key, labelled_ms, body) VALUES (?1, ?2, ?3)");
+    let mut rows = 0;
+    for sample in samples {
+        let body =
+            serde_json::to_string(sample).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let values = params![sample.key(), signed(sample.labelled_unix_ms), body];
+        rows += transaction.prepare_cached(&sql)?.execute(values)? as u64;
+    }
+    transaction.execute(
+        "DELETE FROM labels WHERE key IN (SELECT key FROM labels ORDER BY labelled_ms DESC LIMIT -1 OFFSET ?1)",
+        [LABELS_MAX],
+    )?;
+    Ok(rows)
 }
 
 /// Counts only grow: after a reboot the kernel begins anew, and the first drop stays the first.

@@ -32,7 +32,9 @@ pub(super) fn tree(root: &Path, parts: &Parts<'_>) -> Result<()> {
     put(parts.object, &root.join("usr/lib/qantra/qantra.bpf.o"), 0o644)?;
     put(parts.runtime, &root.join("usr/lib/qantra/libonnxruntime.so"), 0o644)?;
     put(&checkout.join("deploy/qantra.toml"), &root.join("etc/qantra/qantra.toml"), 0o644)?;
-    put(&checkout.join("deploy/systemd/qantra.service"), &root.join("usr/lib/systemd/system/qantra.service"), 0o644)?;
+    for unit in ["qantra.service", "qantra-train.service", "qantra-train.timer"] {
+        put(&checkout.join("deploy/systemd").join(unit), &root.join("usr/lib/systemd/system").join(unit), 0o644)?;
+    }
     models(&checkout.join("models"), &root.join("usr/share/qantra/models"))?;
     completions(parts.host_daemon, &root.join("usr/share"))?;
     manual(parts.host_daemon, &root.join("usr/share/man/man1"))?;

@@ -51,9 +51,9 @@ const STAGES: [Stage; 21] = [
     stage("rules", &["clock", "config"]),
     // What it asks of the rest is its own trait `Judge`.
     stage("proxy", &["clock", "config", "decide", "flow", "inspect", "metrics"]),
-    stage("store", &["clock", "config", "decide", "detect", "enforce", "metrics"]),
+    stage("store", &["clock", "config", "decide", "detect", "enforce", "learn", "metrics"]),
     // What it asks of the daemon is a trait of its own.
-    stage("api", &["clock", "config", "decide", "detect", "enforce", "intel", "metrics", "model", "store"]),
+    stage("api", &["clock", "config", "decide", "detect", "enforce", "intel", "learn", "metrics", "model", "store"]),
     stage("intel", &["clock", "config", "enforce", "metrics"]),
 ];
 
