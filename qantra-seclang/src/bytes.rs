@@ -30,27 +30,27 @@ impl ByteSet {
 
     /// The bytes that occur in a text.
     pub(crate) fn present(text: &[u8]) -> Self {
-        // Words that are chosen by an index would be updated through memory: four times slower.
-        let (mut low, mut high) = (0_u64, 0_u64);
-        let mut all = 0_u8;
-        for byte in text {
-            let bit = 1_u64 << (byte & 63);
-            let upper = 0_u64.wrapping_sub(u64::from(byte >> 6 & 1));
-            low |= bit & !upper;
-            high |= bit & upper;
-            all |= byte;
+        // Words that are chosen by an index would be updated through memory; a table of flags costs its reading, once.
+        if text.len() < 24 && text.is_ascii() {
+            let (mut low, mut high) = (0_u64, 0_u64);
+            for byte in text {
+                let bit = 1_u64 << (byte & 63);
+                let upper = 0_u64.wrapping_sub(u64::from(byte >> 6));
+                low |= bit & !upper;
+                high |= bit & upper;
+            }
+            return Self([low, high, 0, 0]);
         }
-        if all.is_ascii() { Self([low, high, 0, 0]) } else { Self::present_wide(text) }
-    }
-
-    fn present_wide(text: &[u8]) -> Self {
-        let mut seen = [false; 256];
+        let mut seen = [0_u8; 256];
         for byte in text {
-            seen[usize::from(*byte)] = true;
+            seen[usize::from(*byte)] = 1;
         }
         let mut words = [0_u64; 4];
-        for (at, seen) in seen.iter().enumerate() {
-            words[at >> 6] |= u64::from(*seen) << (at & 63);
+        let (chunks, _) = seen.as_chunks::<8>();
+        for (at, flags) in chunks.iter().enumerate() {
+            // Gathers the lowest bits of eight bytes.
+            let bits = u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+            words[at >> 3] |= bits << ((at & 7) * 8);
         }
         Self(words)
     }

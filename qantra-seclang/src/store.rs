@@ -2,7 +2,9 @@
 //! every chain and scanned at most once. Nothing is freed between requests, so that a warm store allocates nothing. It
 //! must never grow beyond what the body limits allow times the chains that rules use.
 
-use std::{fmt::Display, io::Write as _};
+use std::{fmt::Display, hash::BuildHasher as _, io::Write as _};
+
+use foldhash::fast::FixedState;
 
 use crate::{
     bytes::ByteSet,
@@ -68,6 +70,8 @@ struct Joined {
 }
 
 const UNKNOWN: u32 = u32::MAX;
+/// How many values are remembered, to find equal ones. A power of two.
+const RECENT: usize = 256;
 /// Longer texts than this together are not kept: the host's limits are far below.
 const ARENA_MAX: usize = 1 << 30;
 
@@ -93,6 +97,8 @@ pub(crate) struct Store {
     /// A group changed since bundles were joined.
     bundles_stale: bool,
     chains: usize,
+    /// Values seen lately, by their hash: nodes, or unknown.
+    recent: Vec<u32>,
     spare: Vec<u8>,
     /// What the reader of JSON needs while it reads.
     pub(crate) json: crate::body::json::Memory,
@@ -111,6 +117,8 @@ impl Store {
         self.views.clear();
         self.views.resize(Variable::COUNT * chains, UNKNOWN);
         self.joined.clear();
+        self.recent.clear();
+        self.recent.resize(RECENT, UNKNOWN);
         self.sets.clear();
         self.sets.resize(sets, None);
         self.bundle_bits.clear();
@@ -206,9 +214,7 @@ impl Store {
 
     /// Adds a value that is in the arena already.
     pub(crate) fn add_span(&mut self, variable: Variable, key: Span, value: Span) {
-        let row = u32::try_from(self.rows.len()).unwrap_or(UNKNOWN);
-        self.rows.resize(self.rows.len() + self.chains, UNKNOWN);
-        let node = self.new_node(value, row);
+        let node = self.value_node(value);
         self.groups[variable.index()].push(Item { key, node });
         self.stale(variable);
     }
@@ -218,6 +224,22 @@ impl Store {
         self.bundles_stale = true;
         let begin = variable.index() * self.chains;
         self.views[begin..begin + self.chains].fill(UNKNOWN);
+    }
+
+    /// The node of a value. Equal values have one, so that a list with the same price fifty times costs one.
+    fn value_node(&mut self, value: Span) -> u32 {
+        let text = self.get(value);
+        let place = (FixedState::default().hash_one(text) & (RECENT as u64 - 1)) as usize;
+        if let Some(Node { span, .. }) = self.recent.get(place).and_then(|node| self.nodes.get(*node as usize))
+            && self.get(*span) == text
+        {
+            return self.recent[place];
+        }
+        let row = u32::try_from(self.rows.len()).unwrap_or(UNKNOWN);
+        self.rows.resize(self.rows.len() + self.chains, UNKNOWN);
+        let node = self.new_node(value, row);
+        self.recent[place] = node;
+        node
     }
 
     fn new_node(&mut self, span: Span, row: u32) -> u32 {
@@ -389,7 +411,7 @@ impl Store {
             return self.views[place] as usize;
         }
         let view = if chain.is_none() {
-            self.join(chains, variable, chain)
+            self.join(chains, variable, chain, None)
         } else {
             let (parent, transform) = chains.step(chain);
             let before = self.view(chains, variable, parent);
@@ -399,7 +421,7 @@ impl Store {
             } else {
                 match chains.after(shortest, transform).filter(|shorter| *shorter != chain) {
                     Some(shorter) => self.view(chains, variable, shorter),
-                    None => self.join(chains, variable, chain),
+                    None => self.join(chains, variable, chain, Some(before)),
                 }
             }
         };
@@ -407,12 +429,19 @@ impl Store {
         view
     }
 
-    fn join(&mut self, chains: &Chains, variable: Variable, chain: ChainId) -> usize {
+    /// Joins what values are seen through a chain; the view before its last step serves when that changed nothing.
+    fn join(&mut self, chains: &Chains, variable: Variable, chain: ChainId, before: Option<usize>) -> usize {
+        let parent = before.map(|before| self.joined[before].chain);
         let mut present = ByteSet::EMPTY;
+        let mut changed = before.is_none();
         for at in 0..self.groups[variable.index()].len() {
             let base = self.groups[variable.index()][at].node;
             let node = self.transformed(chains, base, chain);
             present = present.union(&self.nodes[node as usize].present);
+            changed = changed || parent.is_some_and(|parent| self.transformed(chains, base, parent) != node);
+        }
+        if let Some(before) = before.filter(|_| !changed) {
+            return before;
         }
         self.joined.push(Joined { chain, present, bits: UNKNOWN });
         self.joined.len() - 1

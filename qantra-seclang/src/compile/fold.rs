@@ -9,6 +9,7 @@ use super::{Constant, RuleBits};
 use crate::{
     filter::has_bit,
     operator::Operator,
+    regex::Budget,
     rule::{Assign, Control, Disruption, Name, Rule, Select, Target, Value},
     template::{Part, Template, TxNames, TxSlot, number},
     variable::Variable,
@@ -240,7 +241,7 @@ impl Folder<'_> {
             (Known::Unset, false) => return Some(false),
             (Known::Is(constant), false) => bytes(constant),
         };
-        let found = rule.operator.test(&value, argument, false)?.is_some();
+        let found = rule.operator.test(&value, argument, false, &mut Budget::default())?.is_some();
         Some(found != rule.negated)
     }
 

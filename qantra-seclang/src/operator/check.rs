@@ -1,15 +1,15 @@
 //! Enters: numbers that a pattern finds. Leaves: whether their check digits are right.
 
 use super::Checked;
-use crate::regex::{Captures, Pattern};
+use crate::regex::{Budget, Captures, Pattern};
 
 /// Candidates looked at in one value.
 const CANDIDATES_MAX: usize = 64;
 
-pub(super) fn find(kind: Checked, pattern: &Pattern, value: &[u8]) -> Option<Captures> {
+pub(super) fn find(kind: Checked, pattern: &Pattern, value: &[u8], budget: &mut Budget) -> Option<Captures> {
     let mut from = 0;
     for _ in 0..CANDIDATES_MAX {
-        let found = pattern.captures(value.get(from..)?).flatten()?;
+        let found = pattern.captures(value.get(from..)?, budget).flatten()?;
         let (begin, end) = found.spans[0]?;
         let (begin, end) = (from + begin as usize, from + end as usize);
         let digits: Vec<u32> =

@@ -15,7 +15,7 @@ use crate::{
     bytes::ByteSet,
     error::{Reason, cut},
     parse::OperatorAst,
-    regex::{Captures, Pattern, Requirement},
+    regex::{Budget, Captures, Pattern, Requirement},
     source::{FileProvider, relative_to},
     template::{Template, TxNames, number},
 };
@@ -192,13 +192,22 @@ impl Operator {
     }
 
     /// Whether a value matches, and where. `argument` is the expanded template. `None` when a limit ended the search.
-    pub(crate) fn test(&self, value: &[u8], argument: &[u8], capture: bool) -> Option<Option<Captures>> {
+    pub(crate) fn test(
+        &self,
+        value: &[u8],
+        argument: &[u8],
+        capture: bool,
+        budget: &mut Budget,
+    ) -> Option<Option<Captures>> {
         let yes = |matches: bool| Some(matches.then(|| Captures::whole(0, value.len())));
         match self {
             Self::Always => yes(true),
             Self::Never | Self::RxTemplate(_) | Self::Geo | Self::BlockList(_) => yes(false),
-            Self::Rx(pattern) if capture => pattern.captures(value),
-            Self::Rx(pattern) => pattern.is_match(value).map(|found| found.then_some(Captures::whole(0, value.len()))),
+            Self::Rx(pattern) if capture => pattern.captures(value, budget),
+            Self::Rx(pattern) => {
+                let found = pattern.is_match_within(value, budget)?;
+                yes(found)
+            }
             Self::Pm(set) => Some(set.find(value)),
             Self::Text(test, _) => yes(test.holds(value, argument)),
             Self::Number(comparison, _) => yes(comparison.holds(number(value), number(argument))),
@@ -208,7 +217,7 @@ impl Operator {
             Self::Sqli => Some(injection::sqli(value)),
             Self::Xss => yes(injection::xss(value)),
             Self::Address(set) => yes(set.contains(value)),
-            Self::Checked(kind, pattern) => Some(check::find(*kind, pattern, value)),
+            Self::Checked(kind, pattern) => Some(check::find(*kind, pattern, value, budget)),
         }
     }
 }

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{Operator, OperatorContext};
-use crate::{parse::OperatorAst, regex::Pattern, source::MemoryFiles, template::TxNames};
+use crate::{
+    parse::OperatorAst,
+    regex::{Budget, Pattern},
+    source::MemoryFiles,
+    template::TxNames,
+};
 
 fn compile(text: &str) -> Result<Operator, String> {
     let files = MemoryFiles::new().with("words.data", "# c\nfoo bar\n\nbaz\n").with("nets.data", "10.0.0.0/8 # c\n");
@@ -24,7 +29,9 @@ fn compile(text: &str) -> Result<Operator, String> {
 fn check(operator: &str, matches: &[&str], others: &[&str]) {
     let operator = compile(operator).expect("compiles");
     let argument = operator.template().and_then(|template| template.constant()).unwrap_or_default().to_vec();
-    let test = |value: &str| operator.test(value.as_bytes(), &argument, true).expect("in limits").is_some();
+    let test = |value: &str| {
+        operator.test(value.as_bytes(), &argument, true, &mut Budget::default()).expect("in limits").is_some()
+    };
     for value in matches {
         assert!(test(value), "{operator:?} should match {value:?}");
     }
@@ -61,7 +68,13 @@ fn encodings() {
     check("@validateByteRange 32-126,9", &["a\n"], &["a\tb"]);
     check("@validateUrlEncoding", &["%zz", "%4", "%"], &["%41", "a"]);
     check("@validateUtf8Encoding", &[], &["é", "a"]);
-    assert!(compile("@validateUtf8Encoding").expect("compiles").test(b"\xff", b"", false).flatten().is_some());
+    assert!(
+        compile("@validateUtf8Encoding")
+            .expect("compiles")
+            .test(b"\xff", b"", false, &mut Budget::default())
+            .flatten()
+            .is_some()
+    );
 }
 
 #[test]

@@ -45,10 +45,35 @@ fn index(at: usize) -> u32 {
 const LAZY_CACHE_BYTES: usize = 192 * 1024;
 /// The largest compiled pattern.
 const NFA_BYTES_MAX: usize = 24 * 1024 * 1024;
-/// Bytes that all attempts of one backtracking search may walk over, were each to walk over the whole text.
-const ATTEMPT_BYTES_MAX: usize = 4 << 20;
-/// Attempts that one search may make in any text.
-const ATTEMPTS_MIN: usize = 64;
+/// What an attempt to match at one place costs a transaction's [`Budget`], beside an eighth of the bytes behind the place:
+/// an attempt's overhead is that of some hundred bytes.
+const ATTEMPT_COST: usize = 150;
+
+/// How much backtracking one transaction may do, over all its patterns and values. A unit is about 8 ns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget(usize);
+
+impl Budget {
+    /// A transaction's: some 30 ms on a fast core.
+    pub(crate) const TRANSACTION: Self = Self(4_000_000);
+
+    /// Pays for something; `false` when too little is left.
+    fn pays(&mut self, cost: usize) -> bool {
+        match self.0.checked_sub(cost) {
+            Some(left) => {
+                self.0 = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::TRANSACTION
+    }
+}
 
 enum Engine {
     Linear(Regex),
@@ -60,29 +85,40 @@ enum Engine {
 struct Backtracking {
     loose: Regex,
     exact: fancy_regex::Regex,
+    /// Steps at one place, at most.
+    steps_max: usize,
 }
 
 impl Backtracking {
-    /// Tries the pattern where it may match until it does; `None` when there are too many such places, or too many
-    /// steps at one.
+    /// Tries the pattern where it may match until it does; `None` when the budget does not pay for all such places, or
+    /// there are too many steps at one.
     fn search<'t, T>(
         &self,
         text: &'t [u8],
+        budget: &mut Budget,
         attempt: impl Fn(RegexInput<'t, [u8]>) -> AttemptResult<T>,
     ) -> Option<Option<T>> {
         let mut from = 0;
-        for _ in 0..(ATTEMPT_BYTES_MAX / text.len().max(1)).max(ATTEMPTS_MIN) {
+        loop {
             let Some(place) = self.loose.find(Input::new(text).range(from..)) else { return Some(None) };
+            if !budget.pays(ATTEMPT_COST + (text.len() - place.start()) / 8) {
+                return None;
+            }
             let input = RegexInput::new(text).from_pos(place.start()).anchored(true);
-            if let Some(found) = attempt(input).ok()? {
-                return Some(Some(found));
+            match attempt(input) {
+                Ok(Some(found)) => return Some(Some(found)),
+                Ok(None) => {}
+                Err(_) => {
+                    // As many steps as are allowed at one place were made; an empty budget says so to the next pattern.
+                    let _ = budget.pays(self.steps_max) || budget.pays(budget.0);
+                    return None;
+                }
             }
             from = place.start() + 1;
             if from > text.len() {
                 return Some(None);
             }
         }
-        None
     }
 }
 
@@ -130,7 +166,7 @@ impl Pattern {
                 .backtrack_limit(backtrack_limit)
                 .build()
                 .map_err(|error| failed(one_line(&error.to_string())))?;
-            Engine::Backtracking(Box::new(Backtracking { loose: linear, exact }))
+            Engine::Backtracking(Box::new(Backtracking { loose: linear, exact, steps_max: backtrack_limit }))
         } else {
             Engine::Linear(linear)
         };
@@ -142,19 +178,24 @@ impl Pattern {
         parse(pattern, false).map(|_| ())
     }
 
-    /// Whether the pattern is found; `None` when a limit ended the search.
+    /// Whether the pattern is found; `None` when a limit ended the search. For names and tests, with a budget of its own.
     pub(crate) fn is_match(&self, text: &[u8]) -> Option<bool> {
+        self.is_match_within(text, &mut Budget::default())
+    }
+
+    /// Whether the pattern is found; `None` when a limit ended the search.
+    pub(crate) fn is_match_within(&self, text: &[u8], budget: &mut Budget) -> Option<bool> {
         match &self.engine {
             Engine::Linear(regex) => Some(regex.is_match(text)),
             Engine::Backtracking(regex) => {
-                let found = regex.search(text, |input| Ok(regex.exact.is_match_input(input)?.then_some(())))?;
+                let found = regex.search(text, budget, |input| Ok(regex.exact.is_match_input(input)?.then_some(())))?;
                 Some(found.is_some())
             }
         }
     }
 
     /// Finds the pattern and what its groups hold; the outer `None` when a limit ended the search.
-    pub(crate) fn captures(&self, text: &[u8]) -> Option<Option<Captures>> {
+    pub(crate) fn captures(&self, text: &[u8], budget: &mut Budget) -> Option<Option<Captures>> {
         match &self.engine {
             Engine::Linear(regex) => {
                 let mut slots: [Option<NonMaxUsize>; 2 * GROUPS] = [None; 2 * GROUPS];
@@ -170,7 +211,7 @@ impl Pattern {
                 Some(Some(captures))
             }
             Engine::Backtracking(regex) => {
-                let Some(found) = regex.search(text, |input| regex.exact.captures_input(input))? else {
+                let Some(found) = regex.search(text, budget, |input| regex.exact.captures_input(input))? else {
                     return Some(None);
                 };
                 let mut captures = Captures::NONE;
@@ -226,7 +267,7 @@ mod tests {
 
     fn spans(pattern: &str, text: &[u8]) -> Option<Vec<(u32, u32)>> {
         let pattern = Pattern::compile(pattern, false, 100_000).expect("compiles");
-        let found = pattern.captures(text).expect("within limits");
+        let found = pattern.captures(text, &mut Budget::default()).expect("within limits");
         assert_eq!(pattern.is_match(text), Some(found.is_some()));
         found.map(|found| found.spans.iter().flatten().copied().collect())
     }
@@ -262,6 +303,11 @@ mod tests {
         assert_eq!(pattern.is_match(&b"'".repeat(60_000)), Some(false));
         assert_eq!(pattern.is_match(b"' 1'='2"), Some(true));
         // Too many places where it may match.
-        assert_eq!(Pattern::compile("a(?!a|b)", false, 1000).expect("compiles").is_match(&b"ab".repeat(60_000)), None);
+        let pattern = Pattern::compile("a(?!a|b)", false, 1000).expect("compiles");
+        assert_eq!(pattern.is_match(&b"ab".repeat(60_000)), None);
+        // Many short values share a budget as one long value has it.
+        let mut budget = Budget::default();
+        let given_up = (0..100_000).position(|_| pattern.is_match_within(b"abababab", &mut budget).is_none());
+        assert!(given_up.is_some_and(|at| at > 1000), "{given_up:?}");
     }
 }

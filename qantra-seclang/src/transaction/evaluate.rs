@@ -190,7 +190,11 @@ impl Transaction<'_, '_> {
         {
             return;
         }
-        let chain = self.s.store.shortest(&rules.chains, group, rule.chain);
+        // For one value of many the whole group is not worth a look.
+        let chain = match run.target.select {
+            Select::All => self.s.store.shortest(&rules.chains, group, rule.chain),
+            _ => rule.chain,
+        };
         for at in 0..count {
             let Some(item) = self.s.store.items(group).get(at).copied() else { return };
             if !run.target.select.takes(self.s.store.get(item.key)) || self.is_excepted(run, group, item.key) {
@@ -317,7 +321,7 @@ impl Transaction<'_, '_> {
         let found = match &rule.operator {
             Operator::Geo => self.geo(value, host).then(|| Captures::whole(0, value.len())),
             Operator::BlockList(list) => host.lookups.is_listed(list, bytes).then(|| Captures::whole(0, bytes.len())),
-            operator => match operator.test(bytes, argument, rule.capture) {
+            operator => match operator.test(bytes, argument, rule.capture, &mut self.s.budget) {
                 Some(found) => found,
                 None => return self.limit_hit(),
             },

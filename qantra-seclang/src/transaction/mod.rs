@@ -179,7 +179,9 @@ impl<'r, 's> Transaction<'r, 's> {
         self.s.heads_cut.0
     }
 
-    /// Patterns that were given up at a limit.
+    /// How often a pattern was given up at a limit: of steps at one place, or of the backtracking that a transaction may do.
+    /// Patterns that are given up after the rule that looks at `TX:MSC_PCRE_LIMITS_EXCEEDED` are told by this alone: a host
+    /// that wants to be sure asks when a phase has run.
     #[must_use]
     pub const fn limits_hit(&self) -> u32 {
         self.s.limits_hit

@@ -5,6 +5,7 @@ use foldhash::HashMap;
 
 use crate::{
     compile::{Constant, RuleSet},
+    regex::Budget,
     store::{Span, Store},
     variable::Variable,
 };
@@ -71,6 +72,8 @@ pub struct Scratch {
     pub(super) location: Span,
     pub(super) highest_severity: u8,
     pub(super) limits_hit: u32,
+    /// What is left of the backtracking that the transaction may do.
+    pub(super) budget: Budget,
     pub(super) bodies_cut: (bool, bool),
     /// Bytes of the request's target and headers.
     pub(super) head_bytes: usize,
@@ -130,6 +133,7 @@ impl Scratch {
         self.location = Span::EMPTY;
         self.highest_severity = 255;
         self.limits_hit = 0;
+        self.budget = Budget::TRANSACTION;
         self.bodies_cut = (false, false);
         self.head_bytes = 0;
         self.heads_cut = (false, false);

@@ -13,6 +13,8 @@ mod tests;
 
 pub(crate) use url::{UnicodeMap, decode as url_decode, is_well_encoded};
 
+use std::io::Write as _;
+
 use crate::bytes::ByteSet;
 
 macro_rules! transforms {
@@ -137,7 +139,9 @@ impl Transform {
             Self::HexEncode => encode::hex_encode(input, out),
             Self::HtmlEntityDecode => escape::html(input, out),
             Self::JsDecode => escape::js(input, out),
-            Self::Length => out.extend_from_slice(input.len().to_string().as_bytes()),
+            Self::Length => {
+                let _ = write!(out, "{}", input.len());
+            }
             Self::Lowercase => out.extend(input.iter().map(u8::to_ascii_lowercase)),
             Self::Uppercase => out.extend(input.iter().map(u8::to_ascii_uppercase)),
             Self::Md5 => encode::md5(input, out),
