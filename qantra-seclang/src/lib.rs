@@ -7,8 +7,10 @@
 //! - Transformations that rules share run once for each value, and only when the value has a byte that they could change.
 //! - Of every pattern it is known which strings its matches contain. Those of all rules stand in one automaton; one pass
 //!   over a value tells which rules can match it, and only those run.
+//! - Patterns that give no such strings away, and look at the same values, stand in one automaton for each set of values.
 //! - Names of `TX` variables, lists of rule ids and jumps are numbers.
-//! - What is left runs in linear time, or, where look-around forbids that, with a limit on steps.
+//! - What is left runs in linear time, or, where look-around forbids that, with a limit on steps and a budget for each
+//!   transaction.
 //! - A warm [`Scratch`] keeps its memory from one transaction to the next.
 //!
 //! ```

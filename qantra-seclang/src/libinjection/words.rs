@@ -141,7 +141,6 @@ fn pack(kinds: &[u8]) -> u64 {
     kinds.iter().take(TOKENS_MAX).fold(0, |packed, kind| packed << 8 | u64::from(kind.to_ascii_uppercase()))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the high bits are wanted")]
 const fn print_slot(packed: u64) -> usize {
     (packed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % PRINT_SLOTS
 }
