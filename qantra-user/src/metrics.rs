@@ -9,7 +9,7 @@ mod serve;
 use std::sync::Arc;
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     PullingGauge, Registry, TextEncoder,
 };
 
@@ -96,6 +96,15 @@ pub struct Metrics {
     pub model_info: IntGaugeVec,
     /// `qantra_model_drift_psi{role,feature}`: how far live traffic has moved from training.
     pub model_drift: GaugeVec,
+    /// `qantra_model_compared{result}`: requests that the shadow, or a promoted version and the one before, both judged:
+    /// `same`, `only_first`, `only_second`. It begins anew with each comparison.
+    pub model_compared: IntGaugeVec,
+    /// `qantra_model_confidence_shift`: by how much the second of them is surer than the first, on average.
+    pub model_shift: Gauge,
+    /// `qantra_model_resident_bytes`: memory because of models, as their trials measured it.
+    pub model_resident: IntGauge,
+    /// `qantra_model_changes_total{verb,result}`: loads, shadows, promotions and rollbacks: `done`, or `refused`.
+    pub model_changes: IntCounterVec,
     /// `qantra_model_rollbacks_total`: promoted models that went back by themselves.
     pub model_rollbacks: IntCounter,
 
@@ -236,6 +245,24 @@ impl Metrics {
                 "qantra_model_drift_psi",
                 "Population stability index of a feature, live against training.",
                 &["role", "feature"],
+            )?,
+            model_compared: gauges(
+                r,
+                "qantra_model_compared",
+                "Requests that two versions of the models judged, since their comparison began.",
+                &["result"],
+            )?,
+            model_shift: float(
+                r,
+                "qantra_model_confidence_shift",
+                "Mean difference of confidence of two versions of the models that are compared.",
+            )?,
+            model_resident: gauge(r, "qantra_model_resident_bytes", "Memory because of models.")?,
+            model_changes: counters(
+                r,
+                "qantra_model_changes_total",
+                "Changes of models that were asked for.",
+                &["verb", "result"],
             )?,
             model_rollbacks: counter(
                 r,
@@ -383,6 +410,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
 
 fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
     let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn float(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let metric = Gauge::new(name, help)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

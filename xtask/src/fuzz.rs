@@ -1,5 +1,5 @@
 //! Enters: a fuzz target's name and a time. Leaves: nothing when it found nothing; else the bytes that broke the engine, to
-//! be made into a test. Seeds come from CRS's own rules and regression cases. It must never run without a limit on memory
+//! be made into a test. Seeds come from CRS's own rules and regression cases, and from the shipped models. It must never run without a limit on memory
 //! and time.
 
 use std::{
@@ -46,11 +46,21 @@ enum Target {
     Transforms,
     /// Whole requests through all of CRS at paranoia 4.
     Transactions,
+    /// ONNX files.
+    Onnx,
 }
 
 impl Target {
-    const ALL: [Self; 7] =
-        [Self::Parser, Self::Form, Self::Json, Self::Multipart, Self::Xml, Self::Transforms, Self::Transactions];
+    const ALL: [Self; 8] = [
+        Self::Parser,
+        Self::Form,
+        Self::Json,
+        Self::Multipart,
+        Self::Xml,
+        Self::Transforms,
+        Self::Transactions,
+        Self::Onnx,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -61,12 +71,19 @@ impl Target {
             Self::Xml => "xml",
             Self::Transforms => "transforms",
             Self::Transactions => "transactions",
+            Self::Onnx => "onnx",
+        }
+    }
+
+    /// Longer inputs say no more, and cost the time of many short ones. The shipped models are seeds.
+    const fn input_bytes_max(self) -> usize {
+        match self {
+            Self::Onnx => 1 << 20,
+            _ => 4096,
         }
     }
 }
 
-/// Longer inputs say no more, and cost the time of many short ones.
-const INPUT_BYTES_MAX: usize = 4096;
 /// An input that takes longer is a finding.
 const INPUT_SECONDS_MAX: u32 = 5;
 const MEMORY_MB_MAX: u32 = 2048;
@@ -103,7 +120,7 @@ fn fuzz(cargo_fuzz: &Path, target: Target, corpus: &Path, crs: &Path, seconds: u
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg(format!("-rss_limit_mb={MEMORY_MB_MAX}"))
-        .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+        .arg(format!("-max_len={}", target.input_bytes_max()))
         .arg("-print_final_stats=1")
         .arg(format!("-artifact_prefix={}/", artifacts.display()));
     // The instrumentation is a flag of nightly compilers; this one is told that it is one.
@@ -120,7 +137,7 @@ fn fuzz(cargo_fuzz: &Path, target: Target, corpus: &Path, crs: &Path, seconds: u
 fn write_seeds(folder: &Path, target: Target, requests: &[crs::Seed], crs: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let write = |bytes: &[u8]| -> Result<()> {
-        if bytes.is_empty() || bytes.len() > INPUT_BYTES_MAX {
+        if bytes.is_empty() || bytes.len() > target.input_bytes_max() {
             return Ok(());
         }
         let mut hasher = DefaultHasher::new();
@@ -131,6 +148,7 @@ fn write_seeds(folder: &Path, target: Target, requests: &[crs::Seed], crs: &Path
     let wanted = |seed: &&crs::Seed, kind: &str| seed.content_type.to_ascii_lowercase().contains(kind);
     match target {
         Target::Parser => rule_seeds(crs, &write),
+        Target::Onnx => files_of("models", "onnx", &write).and_then(|()| files_of("tests/fuzz/onnx", "onnx", &write)),
         Target::Transactions => requests.iter().try_for_each(|seed| write(&seed.bytes)),
         Target::Transforms => requests.iter().try_for_each(|seed| {
             // Short chains whose members follow from the text, so that seeds differ.
@@ -145,6 +163,18 @@ fn write_seeds(folder: &Path, target: Target, requests: &[crs::Seed], crs: &Path
         Target::Json => requests.iter().filter(|seed| wanted(seed, "json")).try_for_each(|seed| write(&seed.text)),
         Target::Xml => requests.iter().filter(|seed| wanted(seed, "xml")).try_for_each(|seed| write(&seed.text)),
     }
+}
+
+/// The files of a folder of the project as seeds.
+fn files_of(folder: &str, extension: &str, write: &dyn Fn(&[u8]) -> Result<()>) -> Result<()> {
+    let folder = workspace::root().join(folder);
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            write(&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Every rule of a checkout as a seed of its own.

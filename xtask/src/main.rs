@@ -32,7 +32,7 @@ enum Task {
     Bench(bench::Args),
     /// Detection quality on labelled corpora.
     Eval(eval::Args),
-    /// Random bytes for the rule engine's readers, bounded in time and memory.
+    /// Random bytes for the readers of the rule engine and of models, bounded in time and memory.
     Fuzz(fuzz::Args),
     /// Record requests of real applications and attack tools, to train and to test with.
     Data(data::Args),

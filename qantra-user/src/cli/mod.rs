@@ -31,13 +31,20 @@ mod time;
 mod top;
 mod train;
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use daemon::Daemon;
 use error::CliError;
 use output::{Format, Output};
+
+use crate::model::NO_TELEMETRY;
 
 /// Where the configuration is when nobody says otherwise.
 const CONFIG_PATH: &str = "/etc/qantra/qantra.toml";
@@ -111,6 +118,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if let Err(error) = without_telemetry(&cli.verb) {
+        // With standard error gone there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "error: cannot begin again without ONNX Runtime's telemetry: {error}");
+        return ExitCode::FAILURE;
+    }
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
@@ -121,6 +133,23 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Has the program begin again with ONNX Runtime's reports to its maker turned off, where a verb loads it: that has to be in
+/// the environment before, and a process with threads to come cannot change its own safely.
+fn without_telemetry(verb: &Verb) -> std::io::Result<()> {
+    let loads_it = match verb {
+        Verb::Run(_) | Verb::Eval(_) | Verb::Train(_) => true,
+        Verb::Model(args) => args.loads_runtime(),
+        _ => false,
+    };
+    if !loads_it || std::env::var_os(NO_TELEMETRY).is_some_and(|value| value == "1") {
+        return Ok(());
+    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "qantra".into());
+    let mut again = Command::new(std::env::current_exe()?);
+    Err(again.arg0(name).args(arguments).env(NO_TELEMETRY, "1").exec())
 }
 
 /// Help and version go to standard output; a mistake is one line on standard error.

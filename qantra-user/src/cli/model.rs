@@ -1,6 +1,7 @@
 //! `qantra model …`: which models are in force, and what becomes of others.
 
 mod corpus;
+pub(super) mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +14,16 @@ use super::{
     daemon::Daemon,
     error::CliError,
     label,
-    output::{Format, Output, warn},
+    output::{Format, Output},
     thresholds,
 };
 use crate::{
-    api::{Installed, ModelList, ModelStatus},
+    api::{Installed, ModelList},
     config::{self, ModelsConfig},
-    model::{BUNDLE_BYTES_MAX, Bundle, CheckedModel, Comparison, LifeVerb, ModelError, Side, check_folder, confine},
+    model::{
+        BUNDLE_BYTES_MAX, Bundle, CheckedModel, Comparison, LifeVerb, ModelError, Side, VersionId, check_folder,
+        confine,
+    },
 };
 use corpus::Counts;
 
@@ -47,10 +51,21 @@ pub(super) struct Args {
     verb: Verb,
 }
 
+impl Args {
+    /// Whether this process will load ONNX Runtime.
+    pub(super) const fn loads_runtime(&self) -> bool {
+        matches!(self.verb, Verb::Check(_) | Verb::Test { .. } | Verb::Diff { .. })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List versions and models, how a shadow does, and what drifts
-    List,
+    List {
+        /// With what was measured when they were made; `-o json` always has it
+        #[arg(long)]
+        full: bool,
+    },
     /// Check models and put them in force; the old ones stay when anything is wrong
     Load {
         /// A folder or file [default: read `models.dir` again]
@@ -168,7 +183,7 @@ pub(super) fn run(args: &Args, daemon: Find<'_>, config: &Path, output: &Output)
             };
         }
         Verb::Export { version, to } => return export(&daemon()?, version, to, output),
-        Verb::List => daemon()?.get("/v1/models")?,
+        Verb::List { full } => return show::list(&daemon()?.get("/v1/models")?, *full, output),
         Verb::Load { path: None, force, .. } => {
             act(&LifeVerb::Promote { version: Some("shipped".into()), force: *force })?
         }
@@ -187,7 +202,7 @@ pub(super) fn run(args: &Args, daemon: Find<'_>, config: &Path, output: &Output)
         Verb::Promote { version, force } => act(&LifeVerb::Promote { version: version.clone(), force: *force })?,
         Verb::Rollback => act(&LifeVerb::Rollback)?,
     };
-    show(&list, output)
+    show::list(&list, false, output)
 }
 
 /// Paths have a slash, or something lies there.
@@ -211,7 +226,17 @@ fn export(daemon: &Daemon, version: &str, to: &Path, output: &Output) -> Result<
     let bundle = Bundle::from_tar(&tar, to).map_err(plain)?;
     let write = std::fs::File::create_new(to).and_then(|mut file| std::io::Write::write_all(&mut file, &tar));
     write.with_context(|| to.display().to_string())?;
-    output.text(&format!("{} holds version {}\n", to.display(), bundle.id()))
+    let exported = Exported { version: bundle.id(), file: to };
+    match output.format {
+        Format::Json => output.json(&exported),
+        _ => output.text(&format!("{} holds version {}\n", to.display(), exported.version)),
+    }
+}
+
+#[derive(Serialize)]
+struct Exported<'a> {
+    version: VersionId,
+    file: &'a Path,
 }
 
 fn fetch(daemon: &Daemon, version: &str) -> Result<Vec<u8>, CliError> {
@@ -299,7 +324,7 @@ fn diff(
     }
     let rows: Vec<Vec<String>> = versions.iter().zip(&counts).map(|(what, counts)| row_of(what, counts)).collect();
     output.text(&output.table(&COUNTS, &rows))?;
-    output.text(&compared(&comparison))
+    output.text(&show::compared(&comparison))
 }
 
 fn live_diff(daemon: &Daemon, output: &Output) -> Result<(), CliError> {
@@ -310,69 +335,7 @@ fn live_diff(daemon: &Daemon, output: &Output) -> Result<(), CliError> {
     if output.format == Format::Json {
         return output.json(&live);
     }
-    output.text(&compared(&live.figures))
-}
-
-/// A comparison in words.
-fn compared(comparison: &Comparison) -> String {
-    let Comparison { requests, both, only_first, only_second, same_class, sources, sources_differ, failed, .. } =
-        comparison;
-    let (Some(agreement), Some((shift, size))) = (comparison.agreement(), comparison.mean_shift()) else {
-        return "no request compared yet\n".to_owned();
-    };
-    format!(
-        "{requests} requests, the same verdict for {:.3} %\nrefused by both {both} (same class {same_class}), by the first \
-         alone {only_first}, by the second alone {only_second}\nconfidence moved by {shift:+.5}, its size by {size:.5}\n\
-         {sources} sources, {sources_differ} judged differently; {failed} failed\n",
-        agreement * 100.0
-    )
-}
-
-fn show(list: &ModelList, output: &Output) -> Result<(), CliError> {
-    warn(list.problem.as_slice());
-    let is_human = output.format == Format::Human;
-    let row = |model: &ModelStatus| {
-        let sum = if is_human { model.sha256.chars().take(12).collect() } else { model.sha256.clone() };
-        vec![
-            model.role.clone(),
-            model.name.clone(),
-            model.version.clone(),
-            model.scored.to_string(),
-            sum,
-            model.file.display().to_string(),
-        ]
-    };
-    let rows: Vec<Vec<String>> = list.models.iter().map(row).collect();
-    output.rows(list, &["ROLE", "NAME", "VERSION", "SCORED", "SHA-256", "FILE"], &rows, "No model is loaded.")?;
-    if !is_human || list.versions.is_empty() {
-        return Ok(());
-    }
-    let version = |one: &crate::model::VersionStatus| {
-        let signed = one.signed.map_or("-", |signed| signed.as_str());
-        let note = one.problem.clone().unwrap_or_else(|| one.models.join(", "));
-        vec![one.version.to_string(), one.state.clone(), signed.to_owned(), note]
-    };
-    let rows: Vec<Vec<String>> = list.versions.iter().map(version).collect();
-    let mut text = format!("\n{}", output.table(&["VERSION", "STATE", "SIGNED", "MODELS"], &rows));
-    for gone in &list.rolled_back {
-        text += &format!("\n{} went back by itself: {}\n", gone.version, gone.reason);
-    }
-    if let Some(live) = &list.comparison {
-        let who = match live.purpose {
-            crate::model::Purpose::Shadow => "shadow (second) beside the active version (first)",
-            crate::model::Purpose::Guard => "promoted version (second) beside the one before (first)",
-        };
-        text += &format!("\n{who}: {}", compared(&live.figures));
-    }
-    if !list.drift.is_empty() {
-        let row = |one: &crate::model::Drift| {
-            let of = if one.trained { "training" } else { "first traffic" };
-            vec![one.role.as_str().to_owned(), one.feature.clone(), format!("{:.3}", one.psi), of.to_owned()]
-        };
-        let rows: Vec<Vec<String>> = list.drift.iter().map(row).collect();
-        text += &format!("\n{}", output.table(&["DRIFT", "FEATURE", "PSI", "AGAINST"], &rows));
-    }
-    output.text(&text)
+    output.text(&show::compared(&live.figures))
 }
 
 fn check(args: &CheckArgs, output: &Output) -> Result<(), CliError> {
@@ -387,9 +350,8 @@ fn check(args: &CheckArgs, output: &Output) -> Result<(), CliError> {
     let rows: Vec<Vec<String>> = report.models.iter().map(row).collect();
     output.rows(&report, &["ROLE", "NAME", "CANARY", "SHA-256"], &rows, "No model.")?;
     if output.format == Format::Human {
-        let [models, runtime] =
-            [report.models_bytes, report.runtime_bytes].map(|bytes| bytes as f64 / f64::from(1 << 20));
-        output.text(&format!("resident: models {models:.1} MiB, ONNX Runtime {runtime:.1} MiB\n"))?;
+        let [models, copy, runtime] = [report.models_bytes, report.copy_bytes, report.runtime_bytes].map(show::mib);
+        output.text(&format!("resident: ONNX Runtime {runtime}, models {models}, each further copy {copy}\n"))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::{
     daemon::Daemon,
     decisions::count,
     error::CliError,
+    model,
     output::{Format, Output, Tone, clean},
     time,
 };
@@ -59,6 +60,7 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ("store", kept),
     ];
     facts.extend(rules_of(status).map(|rules| ("rules", rules)));
+    facts.extend(model::show::line(&status.models).map(|models| ("models", models)));
     facts.extend(status.resident_bytes.map(|count| ("memory", time::bytes(count))));
     facts
 }

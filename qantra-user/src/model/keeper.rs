@@ -4,8 +4,8 @@
 use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use super::{
-    Bundle, CheckLimits, LifeState, Manifest, ModelError, Models, Side, Trust, VersionId, VersionName, VersionStatus,
-    VersionStore, check_apart, listing,
+    Bundle, CheckLimits, CheckReport, LifeState, Manifest, ModelError, Models, Side, Trust, VersionId, VersionName,
+    VersionStatus, VersionStore, check_apart, listing,
     signature::verify,
     versions::{Passed, SHIPPED},
 };
@@ -61,11 +61,11 @@ impl Keeper {
         Trust { keys: self.config.trusted_keys.clone(), is_required: self.config.require_signature }
     }
 
-    /// Checks a version and loads it. `others` is what is loaded besides it, ONNX Runtime not counted.
+    /// Checks a version and loads it, for a moment beside the one in force and `compared` bytes of others.
     pub(super) fn bring(
         &mut self,
         name: &VersionName,
-        others: u64,
+        compared: u64,
         metrics: &Metrics,
     ) -> Result<(Models, Passed), ModelError> {
         let dir = self.dir_of(name);
@@ -73,7 +73,8 @@ impl Keeper {
             verify(&Bundle::read(&dir)?, &self.trust())?;
         }
         let (id, passed) = self.trial(name)?;
-        self.within_memory(passed.runtime_bytes + passed.models_bytes + others)?;
+        let own = if self.in_force.is_some() { passed.copy_bytes } else { passed.runtime_bytes + passed.models_bytes };
+        self.within_memory(self.in_force_bytes() + own + compared)?;
         let models = Models::load(&ModelsConfig { dir, ..self.config.clone() }, metrics)?;
         if VersionId::of(models.manifest.text.as_bytes()) != id {
             return Err(refused("the files changed while they were checked; try again".into()));
@@ -100,7 +101,8 @@ impl Keeper {
         if !said.eq(report.models.iter().map(|model| &model.sha256)) {
             return Err(refused("the files changed while they were checked; try again".into()));
         }
-        let passed = Passed { models_bytes: report.models_bytes, runtime_bytes: report.runtime_bytes, conditions };
+        let CheckReport { models_bytes, copy_bytes, runtime_bytes, .. } = report;
+        let passed = Passed { models_bytes, copy_bytes, runtime_bytes, conditions };
         self.state.passed.insert(id.clone(), passed.clone());
         Ok((id, passed))
     }
@@ -116,9 +118,8 @@ impl Keeper {
     /// Whether two versions may be loaded beside the one in force, and what they take.
     pub(super) fn room_for(&mut self, names: [&VersionName; 2]) -> Result<([VersionId; 2], u64), ModelError> {
         let ((first_id, first), (second_id, second)) = (self.trial(names[0])?, self.trial(names[1])?);
-        let bytes = first.models_bytes + second.models_bytes;
-        let in_force = self.in_force.as_ref().map_or(0, |passed| passed.models_bytes);
-        self.within_memory(second.runtime_bytes + in_force + bytes)?;
+        let bytes = first.copy_bytes + second.copy_bytes;
+        self.within_memory(self.in_force_bytes() + bytes)?;
         Ok(([first_id, second_id], bytes))
     }
 
@@ -129,6 +130,11 @@ impl Keeper {
             Side::load(&self.dir_of(name), &config.runtime, config.request_confidence, config.source_confidence)
         };
         Ok(Sides { ids, first: load(names[0])?, second: load(names[1])?, bytes })
+    }
+
+    /// What ONNX Runtime and the version in force take.
+    pub(super) fn in_force_bytes(&self) -> u64 {
+        self.in_force.as_ref().map_or(0, |passed| passed.runtime_bytes + passed.models_bytes)
     }
 
     fn within_memory(&self, bytes: u64) -> Result<(), ModelError> {

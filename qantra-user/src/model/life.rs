@@ -51,6 +51,17 @@ pub enum LifeVerb {
     Rollback,
 }
 
+impl LifeVerb {
+    /// As metrics have it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Promote { .. } => "promote",
+            Self::Shadow { .. } => "shadow",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 /// What [`ModelLife::start`] needs.
 #[derive(Debug)]
 pub struct LifeStart<'a> {
@@ -83,7 +94,7 @@ struct Shown {
     problem: Option<String>,
     versions: Vec<VersionStatus>,
     rolled_back: Vec<RolledBack>,
-    in_force: Option<Passed>,
+    in_force_bytes: u64,
     memory_max: u64,
 }
 
@@ -98,16 +109,15 @@ impl ModelLife {
         let (sampler, samples) = Sampler::new(metrics.queue_dropped("model_samples"));
         let (active, board) = (Arc::new(ArcSwapOption::empty()), Arc::new(Board::default()));
         let keeper = Keeper { config, store, state, problem, in_force: None, program };
-        let psi = metrics.model_drift.clone();
         let life = Arc::new(Self {
             active: Arc::clone(&active),
             sampler: Arc::new(sampler),
             board: Arc::clone(&board),
-            metrics,
+            metrics: Arc::clone(&metrics),
             keeper: Mutex::new(keeper),
             shown: ArcSwap::default(),
         });
-        let watch = Watch { life: Arc::downgrade(&life), active, board, samples, psi };
+        let watch = Watch { life: Arc::downgrade(&life), active, board, samples, metrics };
         watch.start().map_err(|source| ModelError::Read { path: "model-watch".into(), source })?;
         life.change(|keeper| life.begin(keeper));
         Ok(life)
@@ -135,9 +145,11 @@ impl ModelLife {
             problem: keeper.problem.clone(),
             versions: if keeper.config.enabled { keeper.versions() } else { Vec::new() },
             rolled_back: keeper.state.rolled_back.clone(),
-            in_force: keeper.in_force.clone(),
+            in_force_bytes: keeper.in_force_bytes(),
             memory_max: keeper.memory_max(),
         }));
+        let bytes = keeper.in_force_bytes() + self.compared_bytes();
+        self.metrics.model_resident.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         came
     }
 
@@ -236,7 +248,7 @@ impl ModelLife {
     /// # Errors
     /// Signature, limits, schema or the trial refuse it.
     pub fn install(&self, bundle: &Bundle) -> Result<VersionName, ModelError> {
-        self.change(|keeper| {
+        let installed = self.change(|keeper| {
             verify(bundle, &keeper.trust())?;
             let id = keeper.store.install(bundle)?;
             let name = VersionName::Kept(id.clone());
@@ -250,7 +262,14 @@ impl ModelLife {
             keeper.store.prune(&mut keeper.state, keep, &id);
             keeper.store.save(&keeper.state)?;
             Ok(name)
-        })
+        });
+        self.count("install", installed.is_ok());
+        installed
+    }
+
+    fn count(&self, verb: &str, is_done: bool) {
+        let result = if is_done { "done" } else { "refused" };
+        self.metrics.model_changes.with_label_values(&[verb, result]).inc();
     }
 
     /// Does what people want.
@@ -258,41 +277,45 @@ impl ModelLife {
     /// # Errors
     /// [`ModelError`]; then everything is as before.
     pub fn act(&self, verb: &LifeVerb) -> Result<(), ModelError> {
-        self.change(|keeper| {
-            if !keeper.config.enabled {
-                return Err(refused("models are off; set `models.enabled` and reload".into()));
+        let done = self.change(|keeper| self.act_on(keeper, verb));
+        self.count(verb.name(), done.is_ok());
+        done
+    }
+
+    fn act_on(&self, keeper: &mut Keeper, verb: &LifeVerb) -> Result<(), ModelError> {
+        if !keeper.config.enabled {
+            return Err(refused("models are off; set `models.enabled` and reload".into()));
+        }
+        match verb {
+            LifeVerb::Promote { version, force } => {
+                let wanted = match version {
+                    Some(text) => keeper.find(text)?,
+                    None => keeper.state.shadow.clone().ok_or_else(|| {
+                        let hint = "name a version, `qantra model list` shows them";
+                        refused(format!("there is no shadow to promote; {hint}"))
+                    })?,
+                };
+                if !force {
+                    self.may_promote(keeper, &wanted)?;
+                }
+                self.promote(keeper, &wanted)
             }
-            match verb {
-                LifeVerb::Promote { version, force } => {
-                    let wanted = match version {
-                        Some(text) => keeper.find(text)?,
-                        None => keeper.state.shadow.clone().ok_or_else(|| {
-                            let hint = "name a version, `qantra model list` shows them";
-                            refused(format!("there is no shadow to promote; {hint}"))
-                        })?,
-                    };
-                    if !force {
-                        self.may_promote(keeper, &wanted)?;
-                    }
-                    self.promote(keeper, &wanted)
+            LifeVerb::Shadow { version: Some(text) } => {
+                let wanted = keeper.find(text)?;
+                if wanted == keeper.state.active {
+                    return Err(refused(format!("version {wanted} is in force; a shadow must be another one")));
                 }
-                LifeVerb::Shadow { version: Some(text) } => {
-                    let wanted = keeper.find(text)?;
-                    if wanted == keeper.state.active {
-                        return Err(refused(format!("version {wanted} is in force; a shadow must be another one")));
-                    }
-                    self.shadow(keeper, &wanted)?;
-                    keeper.state.shadow = Some(wanted);
-                    keeper.store.save(&keeper.state)
-                }
-                LifeVerb::Shadow { version: None } => {
-                    keeper.state.shadow = None;
-                    self.stop_comparing();
-                    keeper.store.save(&keeper.state)
-                }
-                LifeVerb::Rollback => self.go_back(keeper),
+                self.shadow(keeper, &wanted)?;
+                keeper.state.shadow = Some(wanted);
+                keeper.store.save(&keeper.state)
             }
-        })
+            LifeVerb::Shadow { version: None } => {
+                keeper.state.shadow = None;
+                self.stop_comparing();
+                keeper.store.save(&keeper.state)
+            }
+            LifeVerb::Rollback => self.go_back(keeper),
+        }
     }
 
     fn may_promote(&self, keeper: &Keeper, wanted: &VersionName) -> Result<(), ModelError> {
@@ -429,12 +452,11 @@ impl ModelLife {
         let mut drift = figures.drift.clone();
         drift.sort_by(|a, b| b.psi.total_cmp(&a.psi));
         drift.truncate(DRIFT_SHOWN);
-        let in_force = shown.in_force.as_ref().map_or(0, |passed| passed.models_bytes + passed.runtime_bytes);
         ModelList {
             models,
             problem: shown.problem.clone(),
             versions: shown.versions.clone(),
-            resident_bytes: in_force + compared_bytes,
+            resident_bytes: shown.in_force_bytes + compared_bytes,
             resident_bytes_max: shown.memory_max,
             comparison: purpose.map(|purpose| LiveComparison {
                 purpose,
@@ -448,9 +470,11 @@ impl ModelLife {
 
     /// Checks a version and loads it beside everything that is loaded.
     fn bring(&self, keeper: &mut Keeper, name: &VersionName) -> Result<(Models, Passed), ModelError> {
-        let in_force = keeper.in_force.as_ref().map_or(0, |passed| passed.models_bytes);
-        let compared = self.board.pair.lock().as_ref().and_then(|pair| pair.sides.as_ref()).map_or(0, |one| one.bytes);
-        keeper.bring(name, in_force + compared, &self.metrics)
+        keeper.bring(name, self.compared_bytes(), &self.metrics)
+    }
+
+    fn compared_bytes(&self) -> u64 {
+        self.board.pair.lock().as_ref().and_then(|pair| pair.sides.as_ref()).map_or(0, |sides| sides.bytes)
     }
 
     /// Runs the active version and another one side by side.

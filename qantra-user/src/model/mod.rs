@@ -40,7 +40,7 @@ pub use listing::{LiveComparison, ModelList, ModelStatus, ThresholdStatus, Versi
 pub use manifest::{Manifest, ManifestEntry, ModelRole};
 pub use onnx::{OnnxLimits, OnnxRefusal, OnnxSummary};
 pub use sampler::Sampler;
-pub use session::{IdSession, MatrixSession, Runtime};
+pub use session::{IdSession, MatrixSession, NO_TELEMETRY, Runtime};
 pub use signature::{Signed, Trust, is_public_key, verify};
 pub use source::{SourceClaim, SourceModels, SourceScores};
 pub use versions::{LifeState, Passed, RolledBack, VersionName, VersionStore};

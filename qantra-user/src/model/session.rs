@@ -27,9 +27,9 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-/// From 1.29 on ONNX Runtime keeps a database in the user's home and reports to its maker, from the moment it is loaded,
-/// unless this is in the environment; what its interface offers comes too late.
-pub(super) const QUIET: &str = "ORT_DISABLE_TELEMETRY";
+/// From 1.29 on ONNX Runtime keeps a database in the user's home and reports to its maker from the moment it is loaded,
+/// unless this variable is set; what its interface offers comes too late. Whoever loads it has to see to that before.
+pub const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 /// The process has room for one environment, so the first one is kept for good.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
@@ -47,6 +47,9 @@ impl Runtime {
         let failed = |reason| ModelError::Runtime { path: path.to_owned(), reason };
         if !path.is_file() {
             return Err(failed("no such file".into()));
+        }
+        if std::env::var_os(NO_TELEMETRY).is_none_or(|value| value != "1") {
+            return Err(failed(format!("is not loaded, since it would report to its maker; set {NO_TELEMETRY}=1")));
         }
         let builder = ort::init_from(path).map_err(|error| failed(one_line(&error)))?;
         let environment =

@@ -74,8 +74,10 @@ pub struct RolledBack {
 /// What a version's trial measured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passed {
-    /// Resident memory of its models.
+    /// Resident memory of its models, when they are the only ones.
     pub models_bytes: u64,
+    /// Resident memory of one more copy.
+    pub copy_bytes: u64,
     /// Resident memory of ONNX Runtime.
     pub runtime_bytes: u64,
     /// What else the trial depends on; under others it is run again.

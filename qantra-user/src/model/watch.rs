@@ -13,7 +13,6 @@ use std::{
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
-use prometheus::GaugeVec;
 
 use super::{
     Comparison, ModelLife, ModelRole, Models, Scratch, VersionName,
@@ -26,7 +25,7 @@ use crate::{
     clock,
     features::source::{COLUMNS, SourceVector},
     inspect::RequestView,
-    metrics::ModelMetrics,
+    metrics::{Metrics, ModelMetrics},
 };
 
 /// How often the guard looks and figures are published.
@@ -116,7 +115,7 @@ pub(super) struct Watch {
     pub(super) active: Arc<ArcSwapOption<Models>>,
     pub(super) board: Arc<Board>,
     pub(super) samples: Receiver<Sample>,
-    pub(super) psi: GaugeVec,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What it keeps between samples.
@@ -210,9 +209,17 @@ impl Watch {
             })
             .collect();
         for one in &drift {
-            self.psi.with_label_values(&[one.role.as_str(), one.feature.as_str()]).set(one.psi);
+            self.metrics.model_drift.with_label_values(&[one.role.as_str(), one.feature.as_str()]).set(one.psi);
         }
-        self.board.figures.lock().drift = drift;
+        let mut figures = self.board.figures.lock();
+        figures.drift = drift;
+        let Comparison { requests, only_first, only_second, .. } = figures.comparison;
+        self.metrics.model_shift.set(figures.comparison.mean_shift().map_or(0.0, |(shift, _)| shift));
+        drop(figures);
+        let same = requests.saturating_sub(only_first + only_second);
+        for (result, count) in [("same", same), ("only_first", only_first), ("only_second", only_second)] {
+            self.metrics.model_compared.with_label_values(&[result]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Looks at a promoted version, and has it taken back when it must go.
