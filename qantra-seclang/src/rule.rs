@@ -204,6 +204,16 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// Whether a match of it refuses, logs or changes something, and does not only skip others.
+    pub(crate) fn acts(&self) -> bool {
+        !matches!(self.disruption, Disruption::Pass) || self.meta.log || self.meta.audit || !self.effects.is_empty()
+    }
+
+    /// Whether it cannot match without the body of a response.
+    pub(crate) fn needs_response_body(&self) -> bool {
+        !self.targets.is_empty() && self.targets.iter().all(|target| target.variable == Variable::ResponseBody)
+    }
+
     /// Whether it looks at the head of the response, or writes of it into a log.
     pub(crate) fn tells_of_response_head(&self) -> bool {
         let in_text = |template: &Template| {

@@ -141,17 +141,19 @@ impl RuleSet {
         first.filter(|rule| rule.slot.is_none() && !rule.targets.is_empty()).map(|rule| rule.id)
     }
 
-    /// Whether a rule runs when the head of a response is in, or tells afterwards of what was in it. Rules about its body
-    /// are no such rules.
-    #[must_use]
-    pub fn looks_at_response_head(&self) -> bool {
-        let links = |step: &Step| {
+    /// Rules that have something to do once the head of a response is in, with its body or without: those of phases 3 and 4
+    /// that refuse, log or change something, and those of phase 5 that tell of the head.
+    pub fn response_head_ids(&self) -> impl Iterator<Item = u64> + '_ {
+        let chain = |step: &Step| {
             std::iter::successors(self.rules.get(step.first as usize), |rule| {
                 rule.next.and_then(|next| self.rules.get(next as usize))
             })
         };
-        let after = self.steps[4].iter().chain(&self.steps[5]);
-        !self.steps[3].is_empty() || after.flat_map(links).any(Rule::tells_of_response_head)
+        let during = self.steps[3].iter().chain(&self.steps[4]);
+        let during =
+            during.filter(move |step| chain(step).any(Rule::acts) && !chain(step).any(Rule::needs_response_body));
+        let after = self.steps[5].iter().filter(move |step| chain(step).any(Rule::tells_of_response_head));
+        during.chain(after).filter_map(|step| self.rules.get(step.first as usize)).map(|rule| rule.id)
     }
 
     /// Whether any rule looks at a variable.

@@ -197,16 +197,23 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_which_sets_look_at_the_head_of_a_response() {
+    fn it_is_known_which_rules_have_to_do_with_the_head_of_a_response() {
         for (rule, looks) in [
             (r#"SecRule ARGS "@rx a" "id:1,phase:2,deny""#, false),
             (r#"SecRule RESPONSE_BODY "@rx a" "id:1,phase:4,deny""#, false),
+            (
+                r#"SecRule RESPONSE_STATUS "!@rx ^404" "id:1,phase:4,deny,chain"
+                SecRule RESPONSE_BODY "@rx a" """#,
+                false,
+            ),
+            (r#"SecRule RESPONSE_HEADERS:X "@rx a" "id:1,phase:4,pass,nolog,noauditlog,skip:1""#, false),
+            (r#"SecRule REQUEST_METHOD "@rx ." "id:1,phase:3,deny""#, true),
             (r#"SecRule TX:a "@eq 1" "id:1,phase:5,pass""#, false),
             (r#"SecRule RESPONSE_HEADERS:X "@rx a" "id:1,phase:3,deny""#, true),
             (r#"SecRule RESPONSE_STATUS "@rx ^5" "id:1,phase:5,pass""#, true),
             (r#"SecRule REQUEST_METHOD "@rx ." "id:1,phase:5,pass,log,msg:'answered %{RESPONSE_STATUS}'""#, true),
         ] {
-            assert_eq!(RuleSet::from_text(rule).unwrap().looks_at_response_head(), looks, "{rule}");
+            assert_eq!(RuleSet::from_text(rule).unwrap().response_head_ids().any(|id| id == 1), looks, "{rule}");
         }
     }
 }

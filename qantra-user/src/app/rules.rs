@@ -6,14 +6,15 @@ mod collections;
 mod inspectors;
 mod journal;
 mod keeper;
+mod scratches;
 mod verdict;
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, StatusCode, Version};
 use prometheus::IntCounter;
-use qantra_seclang::{Connection, EngineMode, Host, NoLookups, RuleSet, Scratch};
+use qantra_seclang::{Connection, EngineMode, Host, NoLookups, RuleSet};
 use tokio::sync::oneshot;
 
 pub(super) use self::keeper::RuleKeeper;
@@ -33,34 +34,6 @@ use crate::{
 /// Bodies up to this length are looked at on the proxy's thread: forms and JSON of so many bytes take CRS 4 less than a
 /// millisecond, those of 60 kB up to 20.
 const INLINE_BODY_BYTES_MAX: usize = 4 * 1024;
-/// Warm memories that a thread keeps for transactions to come.
-const SCRATCHES_MAX: usize = 16;
-/// A memory that a large request has grown beyond this is given back.
-const SCRATCH_BYTES_MAX: usize = 512 * 1024;
-
-/// A transaction takes the box itself: it goes to other threads with it.
-type Scratches = Vec<Box<Scratch>>;
-
-thread_local! {
-    /// In the steady state a transaction allocates nothing.
-    static SCRATCHES: RefCell<Scratches> = const { RefCell::new(Vec::new()) };
-}
-
-fn take_scratch() -> Box<Scratch> {
-    SCRATCHES.with_borrow_mut(Vec::pop).unwrap_or_default()
-}
-
-fn give_scratch(scratch: Box<Scratch>) {
-    if scratch.held_bytes() > SCRATCH_BYTES_MAX {
-        return;
-    }
-    SCRATCHES.with_borrow_mut(|kept| {
-        if kept.len() < SCRATCHES_MAX {
-            kept.push(scratch);
-        }
-    });
-}
-
 /// Runs the rules of every site.
 pub(super) struct RuleRunner {
     sets: Arc<ArcSwap<RuleSets>>,
@@ -134,7 +107,7 @@ impl RuleRunner {
             unique_id: context.request_id,
         };
         let rules = RuleSite { rules: Arc::clone(&site.rules), engine: site.engine, name: &site.name };
-        let mut run = RuleRun::begin(rules, take_scratch(), request, &connection);
+        let mut run = RuleRun::begin(rules, scratches::take(), request, &connection);
         let ended = self.with_host(now, |host| run.head(request, host));
         if !ended && run.body_bytes() > INLINE_BODY_BYTES_MAX {
             return self.hand_on(run, (at, site), request, context, suspicion, now);
@@ -299,7 +272,7 @@ impl RuleRunner {
     }
 
     fn end(&self, run: RuleRun, now: Now) {
-        give_scratch(self.with_host(now, |host| run.end(host)));
+        scratches::give(self.with_host(now, |host| run.end(host)));
     }
 
     fn with_host<T>(&self, now: Now, run: impl FnOnce(&mut Host<'_>) -> T) -> T {

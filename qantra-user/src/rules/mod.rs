@@ -26,4 +26,10 @@ pub mod ids {
     pub const EXCLUSIONS: u64 = 70_100_000;
     /// Virtual patches.
     pub const PATCHES: std::ops::RangeInclusive<u64> = 70_200_000..=70_299_999;
+
+    /// Whether a rule of the Core Rule Set only adds up scores and refuses for them: without others it has nothing to say.
+    #[must_use]
+    pub const fn is_of_scores(id: u64) -> bool {
+        matches!(id, 949_000..=949_999 | 959_000..=959_999 | 980_000..=980_999)
+    }
 }

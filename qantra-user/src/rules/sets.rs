@@ -8,6 +8,7 @@ use qantra_seclang::{EngineMode, Options, RuleSet, SharedRules, Summary};
 use super::{
     Draft, RulesError,
     files::{Files, RuleFile},
+    ids,
     layout::Layout,
     secl,
 };
@@ -116,7 +117,8 @@ impl RuleSets {
             let engine = effective(inspect.engine, rules.settings().engine);
             let (confirm, name) = (inspect.confirm, site.name.as_str().into());
             let ruleset = rules.signatures().first().map_or("own", String::as_str).into();
-            let wants_response = rules.settings().response_body_access || rules.looks_at_response_head();
+            let has_more = rules.response_head_ids().any(|id| !ids::is_of_scores(id));
+            let wants_response = rules.settings().response_body_access || has_more;
             loaded.sites.push(Some(SiteRules { rules, engine, confirm, name, ruleset, wants_response, set }));
         }
         loaded.files = files.known();
