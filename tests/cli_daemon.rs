@@ -110,9 +110,8 @@ fn the_protected_set_wins_and_says_why() {
     insta::assert_snapshot!(said.join("\n"));
 }
 
-#[test]
-fn a_detectors_decision_is_explained_whole() {
-    let daemon = Daemon::start();
+/// A decision about an injection, with its finding.
+fn injection() -> Decision {
     let at = Now { boot_ns: 5_000_000_000, unix_ms: 1_700_000_000_000 };
     let finding = Finding {
         at,
@@ -137,7 +136,7 @@ fn a_detectors_decision_is_explained_whole() {
             request: Some(RequestRef { id: "r-1".into(), method: "GET".into(), path: "/item".into() }),
         },
     };
-    let decision = Decision {
+    Decision {
         id: DecisionId(0x1234_5678_9abc_def0),
         scope: Scope(parse_net("203.0.113.7").unwrap()),
         direction: Direction::Source,
@@ -150,7 +149,13 @@ fn a_detectors_decision_is_explained_whole() {
         simulated: false,
         previous_offences: 1,
         findings: vec![finding],
-    };
+    }
+}
+
+#[test]
+fn a_detectors_decision_is_explained_whole() {
+    let daemon = Daemon::start();
+    let decision = injection();
     // Only in the store, as one that ended while Qantra was not running.
     daemon.desk.store.commit(Write::Decision(Arc::new(decision))).unwrap();
     let said = daemon.run(&["explain", &DecisionId(0x1234_5678_9abc_def0).to_string()]);
@@ -432,4 +437,59 @@ fn a_daemon_that_hangs_up_or_talks_nonsense_is_told_apart_from_none() {
     // The listener is gone and its file is still there: a daemon that died.
     let said = transcript(&command(&["status", "--socket", socket.to_str().unwrap()]).output().unwrap());
     assert!(said.starts_with("exit code 3\n") && said.contains("not reachable"), "{said}");
+}
+
+#[test]
+fn a_finding_is_labelled_and_its_label_goes_to_another_box() {
+    let (berlin, paris) = (Daemon::start(), Daemon::start());
+    berlin.desk.store.commit(Write::Decision(Arc::new(injection()))).unwrap();
+    let id = injection().id.to_string();
+    let said = berlin.run(&["model", "label", &id, "fp"]);
+    assert!(said.starts_with("exit code 0") && said.contains("no attack") && said.contains("query.id"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
+
+    let file = |name: &str| berlin.dir.path().join(name).to_str().unwrap().to_owned();
+    let (first, second, pooled) = (file("first.jsonl"), file("second.jsonl"), file("pooled.jsonl"));
+    assert!(berlin.run(&["dataset", "export", &first]).contains("1 samples, 0 of them attacks"));
+    let text = std::fs::read_to_string(&first).unwrap();
+    assert!(text.contains("OR 1=1") && !text.contains("203.0.113.7"), "the value and no address: {text}");
+    assert!(paris.run(&["dataset", "import", &first]).contains("1 taken, 0 known already"));
+    assert!(paris.run(&["dataset", "import", &first]).contains("0 taken, 1 known already"));
+
+    // The request's id works as well, and a later word replaces an earlier one here; elsewhere it is a conflict.
+    let said = berlin.run(&["model", "label", "r-1", "tp", "-o", "json"]);
+    assert!(said.contains("\"class\": \"sqli\"") || said.contains("\"class\":\"sqli\""), "{said}");
+    assert!(berlin.run(&["dataset", "export", &second]).contains("1 samples, 1 of them attacks"));
+    assert!(paris.run(&["dataset", "import", &second]).contains("0 taken, 0 known already, 1 labelled otherwise"));
+    let said = berlin.run(&["dataset", "merge", &first, &second, "--to", &pooled]);
+    assert!(said.contains("exit code 1") && said.contains("there is no sample"), "they disagree about all: {said}");
+    assert!(berlin.run(&["dataset", "merge", &first, &first, "--to", &pooled]).contains("1 taken, 1 known already"));
+    assert!(berlin.run(&["dataset", "export", &first]).contains("exit code 1"), "nothing is overwritten");
+}
+
+#[test]
+fn what_cannot_be_labelled_or_read_is_one_line() {
+    let daemon = Daemon::start();
+    daemon.desk.store.commit(Write::Decision(Arc::new(injection()))).unwrap();
+    daemon.run(&["decisions", "add", "--ip", "203.0.113.9"]);
+    let by_hand = daemon.desk.enforcer.active()[0].0.id.to_string();
+    let cut = daemon.dir.path().join("cut.jsonl");
+    std::fs::write(&cut, "{\"format\":\"qantra-dataset\",\"version\":7}\n").unwrap();
+    for (case, code, expected) in [
+        (vec!["model", "label", "nobody", "fp"], 2, "there is no decision or request `nobody`"),
+        (vec!["model", "label", "\u{1b}[31m", "fp"], 2, "there is no decision or request `[31m`"),
+        (vec!["model", "label", &by_hand, "fp"], 2, "has no finding of the request models"),
+        (vec!["dataset", "import", cut.to_str().unwrap()], 1, "line 1: no header: missing field `schema`"),
+        (vec!["dataset", "import", "/nonexistent/set"], 1, "/nonexistent/set: No such file"),
+    ] {
+        let said = daemon.run(&case);
+        let stderr = said.split("--- stderr\n").nth(1).unwrap();
+        let is_said = stderr.lines().count() == 1 && stderr.contains(expected);
+        assert!(said.starts_with(&format!("exit code {code}\n")) && is_said, "{said}");
+    }
+    let nothing = daemon.run(&["model", "thresholds"]);
+    assert!(
+        nothing.contains("Nothing was learnt yet.") && nothing.contains("10000 requests of 16 networks"),
+        "{nothing}"
+    );
 }
