@@ -6,10 +6,11 @@ use std::{
     process::Command,
 };
 
+use anyhow::{Context as _, Result};
 use qantra_tests::binary::{command, transcript};
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn target() -> PathBuf {
@@ -17,9 +18,10 @@ fn target() -> PathBuf {
 }
 
 /// ONNX Runtime's library, or `None` with a word about it.
+#[expect(clippy::print_stderr, reason = "a test that skips says so")]
 fn library() -> Option<String> {
     let path = target().join("onnxruntime").join(std::env::consts::ARCH).join("libonnxruntime.so");
-    let found = path.canonicalize().ok()?.to_str().map(str::to_owned);
+    let found = path.canonicalize().ok().and_then(|path| path.to_str().map(str::to_owned));
     if found.is_none() {
         eprintln!("skipped: no ONNX Runtime at {}; `cargo xtask setup` fetches it", path.display());
     }
@@ -27,11 +29,11 @@ fn library() -> Option<String> {
 }
 
 /// Labels of a site about databases: honest, and flagged by the shipped gate.
-fn labels(path: &Path) {
+fn labels(path: &Path) -> Result<()> {
     let schema = qantra_user::features::http::http_schema().hash();
     let row = |number: usize| {
         let table = ["orders", "users", "items", "prices", "stock"][number % 5];
-        let text = format!("select name from {table} where id = {number} order by name");
+        let text = format!("x' union all select name, concat(id, {number}), null from {table} -- -");
         let source = format!("{:016x}", number % 40 * 7_919);
         serde_json::json!({"label": "benign", "kind": "value", "name": "query.q", "text": text, "source": source,
             "origin": "00000000000000aa", "labelled_unix_ms": 1, "by": "person"})
@@ -39,67 +41,72 @@ fn labels(path: &Path) {
     let header = serde_json::json!({"format": "qantra-dataset", "version": 1, "schema": schema, "samples": 160,
         "malicious": 0, "benign": 160, "origins": {"00000000000000aa": 160}});
     let lines: Vec<String> = std::iter::once(header).chain((0..160).map(row)).map(|line| line.to_string()).collect();
-    std::fs::write(path, lines.join("\n")).unwrap();
+    Ok(std::fs::write(path, lines.join("\n"))?)
 }
 
-fn run(arguments: &[&str]) -> String {
-    transcript(&command(arguments).output().unwrap())
+fn run(arguments: &[&str]) -> Result<String> {
+    Ok(transcript(&command(arguments).output()?))
 }
 
 #[test]
-fn what_is_trained_is_taken_by_qantra_and_by_onnx() {
-    let Some(library) = library() else { return };
-    let dir = tempfile::tempdir().unwrap();
+fn what_is_trained_is_taken_by_qantra_and_by_onnx() -> Result<()> {
+    let Some(library) = library() else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
     let (set, trained) = (dir.path().join("labels.jsonl"), dir.path().join("trained"));
-    labels(&set);
-    let (set, trained) = (set.to_str().unwrap(), trained.to_str().unwrap());
+    labels(&set)?;
+    let (set, trained) = (set.to_str().context("path")?, trained.to_str().context("path")?);
     let models = workspace().join("models");
-    let from = ["--models", models.to_str().unwrap(), "--runtime", &library];
+    let from = ["--models", models.to_str().context("path")?, "--runtime", &library];
     let train = ["train", "--now", "--offline", "--dataset", set, "--to", trained, "-o", "json"];
-    let said = run(&[&train[..], &from[..]].concat());
+    let said = run(&[&train[..], &from[..]].concat())?;
     assert!(said.starts_with("exit code 0"), "{said}");
-    let json = said.split("--- stdout\n").nth(1).and_then(|rest| rest.split("--- stderr").next()).unwrap();
-    let report: serde_json::Value = serde_json::from_str(json).unwrap();
-    let flagged = |part: &str, when: &str| report[part][when]["flagged"].as_u64().unwrap();
+    let json =
+        said.split("--- stdout\n").nth(1).and_then(|rest| rest.split("--- stderr").next()).context("no output")?;
+    let report: serde_json::Value = serde_json::from_str(json)?;
+    let flagged = |part: &str, when: &str| report[part][when]["flagged"].as_u64().unwrap_or(u64::MAX);
     assert!(flagged("trained", "after") < flagged("trained", "before"), "{report}");
     assert!(flagged("golden", "after") <= flagged("golden", "before"), "{report}");
 
-    let said = run(&["model", "check", trained, "--runtime", &library]);
+    let said = run(&["model", "check", trained, "--runtime", &library])?;
     assert!(said.starts_with("exit code 0") && said.contains("request_gate"), "{said}");
-    let manifest = std::fs::read_to_string(Path::new(trained).join("manifest.toml")).unwrap();
+    let manifest = std::fs::read_to_string(Path::new(trained).join("manifest.toml"))?;
     assert!(manifest.contains("+local.") && manifest.contains("trained on this box: 160 samples"), "{manifest}");
-    onnx_checks(&Path::new(trained).join("request_gate.onnx"));
+    onnx_checks(&Path::new(trained).join("request_gate.onnx"))?;
 
     // What is there is not overwritten.
-    assert!(run(&[&train[..], &from[..]].concat()).starts_with("exit code 1"));
+    assert!(run(&[&train[..], &from[..]].concat())?.starts_with("exit code 1"));
+    Ok(())
 }
 
 /// By ONNX's checker, shapes and types included, where the training scripts' Python is.
-fn onnx_checks(file: &Path) {
+#[expect(clippy::print_stderr, reason = "a test that skips says so")]
+fn onnx_checks(file: &Path) -> Result<()> {
     let python = target().join("train-venv/bin/python");
     if !python.is_file() {
         eprintln!("skipped: no Python with `onnx` at {}; `cargo xtask model train` makes it", python.display());
-        return;
+        return Ok(());
     }
     let check = "import onnx, sys; onnx.checker.check_model(onnx.load(sys.argv[1]), full_check=True)";
-    let done = Command::new(python).args(["-c", check]).arg(file).output().unwrap();
+    let done = Command::new(python).args(["-c", check]).arg(file).output()?;
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
 }
 
 #[test]
-fn without_anything_to_learn_from_nothing_is_written() {
-    let Some(library) = library() else { return };
-    let dir = tempfile::tempdir().unwrap();
+fn without_anything_to_learn_from_nothing_is_written() -> Result<()> {
+    let Some(library) = library() else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
     let (set, trained) = (dir.path().join("none.jsonl"), dir.path().join("trained"));
-    std::fs::write(&set, "").unwrap();
+    std::fs::write(&set, "")?;
     let models = workspace().join("models");
-    let (set, to) = (set.to_str().unwrap(), trained.to_str().unwrap());
-    let from = ["--models", models.to_str().unwrap(), "--runtime", &library];
-    let said = run(&[&["train", "--now", "--offline", "--dataset", set, "--to", to][..], &from[..]].concat());
+    let (set, to) = (set.to_str().context("path")?, trained.to_str().context("path")?);
+    let from = ["--models", models.to_str().context("path")?, "--runtime", &library];
+    let said = run(&[&["train", "--now", "--offline", "--dataset", set, "--to", to][..], &from[..]].concat())?;
     assert!(said.contains("exit code 1") && said.contains("line 1: the file is empty"), "{said}");
-    let said = run(&[&["train", "--now", "--offline", "--to", to][..], &from[..]].concat());
+    let said = run(&[&["train", "--now", "--offline", "--to", to][..], &from[..]].concat())?;
     assert!(said.starts_with("exit code 0") && said.contains("nothing to learn from"), "{said}");
     assert!(!trained.exists());
-    assert!(run(&["train"]).starts_with("exit code 2"), "neither now nor a schedule");
-    assert!(run(&["train", "--now", "--offline"]).starts_with("exit code 2"));
+    assert!(run(&["train"])?.starts_with("exit code 2"), "neither now nor a schedule");
+    assert!(run(&["train", "--now", "--offline"])?.starts_with("exit code 2"));
+    Ok(())
 }

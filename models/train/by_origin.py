@@ -1,78 +1,96 @@
-"""Leave-one-origin-out over all data: how much a request model finds of what another hand made.
+"""Leave-one-origin-out over all data: how much the request models find of what another hand made.
 
 Enters: a folder with what `request_features` exported. Leaves: a table on standard output and, if asked, as JSON. For each
-origin the models of `request.py` are fitted on all others, and score this one. The thresholds of an origin come from the
-benign requests of the others, each scored by models without its own origin: no threshold and no model has seen what it
-is measured on. (The models that scored those benign requests had seen the measured origin; its scores play no part.)
+origin gate, classifier and judge are fitted on all others, and score this one. Its thresholds come from the recorded benign
+requests of the others, each scored by models without its own origin: no threshold and no model has seen what it is measured
+on. (What the judge is fitted on was scored by models that had seen the measured origin; its own requests play no part.)
 """
 
 import argparse
 import json
-from collections import Counter
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
 
+import judge
 import request
 
-# Written by hand: they train, but no threshold rests on them, and they are not in the means.
-GENERATED = ("recipes",)
-# Origins with fewer benign requests than this count for less: a rate of theirs says little.
-FULL_WEIGHT = 500
+WAYS = ("models", "both")
 
 
-def origin_of(row):
-    """Whose hand made it. Captures are one origin; so are the lab's applications, whose people type the same kinds of
-    text, and its tools, which attack the same target."""
-    if row["source"].startswith("lab-"):
-        return "lab-apps" if row["label"] == "benign" else "lab-tools"
-    return row["origin"]
+class Measured:
+    """Of every row how sure both ensembles are, by models that have not seen its origin."""
+
+    def __init__(self, data, options, log):
+        global SHARED
+        self.data, self.options = data, options
+        self.fields = judge.Fields(data, request.out_of_origin(data, log))
+        self.graft = judge.grafts(data, self.fields, np.random.default_rng(7))
+        self.odds = np.zeros((len(data.rows), 2))
+        self.flagged = np.zeros((len(data.rows), 2), bool)
+        self.grafted = np.zeros((judge.GRAFTS, 2))
+        SHARED = self
+        origins = sorted(set(data.origin))
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            for origin, (own, odds, flagged, on, grafted) in zip(origins, pool.imap(in_worker, origins)):
+                self.odds[own], self.flagged[own], self.grafted[on] = odds, flagged, grafted
+                log(f"judged {origin}")
+        # What is not flagged is not asked about.
+        self.odds[~self.flagged] = -np.inf
+
+    def tables(self, without=None):
+        """The rows, the grafts' rows, and which rows are flagged: without the rules, and with them."""
+        rows = judge.recorded_benign(self.data, without)
+        thresholds = self.fields.thresholds(self.options.flag_share, rows)
+        table, excess = self.fields.rows(self.fields.of_row, self.fields.signs, thresholds)
+        grafted, _ = self.fields.rows(self.graft[2], self.graft[3], thresholds)
+        by_gate = np.array([len(own) > 0 and excess[own].max() > 0 for own in self.fields.of_row])
+        return thresholds, table, grafted, np.stack([by_gate, by_gate | (self.fields.signs > 0).any(1)], axis=1)
+
+    def without(self, origin):
+        _, table, grafted, flagged = self.tables(origin)
+        model = judge.Judge(self.data, table, (self.graft, grafted), origin)
+        own = np.flatnonzero(self.data.origin == origin)
+        on = np.flatnonzero(self.data.origin[self.graft[0]] == origin)
+        return own, model.odds(table[own]), flagged[own], on, model.odds(grafted[on]) if len(on) else np.zeros((0, 2))
+
+    def threshold(self, without=None):
+        """Of both, the log-odds that the budget's share of recorded benign requests of other origins is above."""
+        rows = judge.recorded_benign(self.data, without)
+        finite = np.maximum(self.odds, -50)
+        share = self.options.false_positives
+        return np.array([np.nextafter(judge.quantile(self.data.origin[rows], finite[rows, way], share), np.inf) for way in range(2)])
+
+    def row(self, origin):
+        at = self.threshold(origin)
+        own = self.data.origin == origin
+        padded = own & self.data.padded
+        own &= ~padded
+        row = {}
+        for picked, name, rate in ((own & self.data.malicious, "malicious", "tpr"), (own & ~self.data.malicious, "benign", "fpr")):
+            if not picked.any():
+                continue
+            row[name] = of = int(picked.sum())
+            for way, called in enumerate(WAYS):
+                found = int((self.odds[picked, way] >= at[way]).sum())
+                row[f"{rate}_{called}"], row[f"{rate}_{called}_ci"] = round(found / of, 5), wilson(found, of)
+            row[f"flagged_of_{name}"] = round(float(self.flagged[picked, 0].mean()), 5)
+        if padded.any():
+            row["padded"] = int(padded.sum())
+            row |= {f"tpr_padded_{called}": round(float((self.odds[padded, way] >= at[way]).mean()), 5) for way, called in enumerate(WAYS)}
+        on = self.data.origin[self.graft[0]] == origin
+        if on.any():
+            row["grafted"] = int(on.sum())
+            row |= {f"tpr_grafted_{called}": round(float((self.grafted[on, way] >= at[way]).mean()), 5) for way, called in enumerate(WAYS)}
+        return row
+
+    def table(self):
+        return {origin: self.row(origin) for origin in sorted(set(self.data.origin))}
 
 
-def recorded_benign(data, without):
-    return np.flatnonzero(~data.malicious & ~np.isin(data.origin, GENERATED) & (data.origin != without))
-
-
-def quantile(data, rows, values, share):
-    """The value that this share of each origin's requests is above, on average: no large origin drowns a small one."""
-    count = Counter(data.origin[rows])
-    weight = np.array([1 / max(count[origin], FULL_WEIGHT) for origin in data.origin[rows]])
-    order = np.argsort(-values, kind="stable")
-    above = np.cumsum(weight[order]) - weight[order] / 2
-    place = min(np.searchsorted(above, share * weight.sum()), len(order) - 1)
-    return float(values[order][place])
-
-
-def gate_thresholds(data, out, share_flagged, rows):
-    """By kind of field; within reason where data are thin."""
-    thresholds = {}
-    for number, name in enumerate(data.schema["kinds"]):
-        scores = [(i, [s for f, s, _, _ in out[i] if data.kind[f] == number]) for i in rows]
-        worst = [(i, max(row)) for i, row in scores if row]
-        picked, values = np.array([i for i, _ in worst], dtype=np.int64), np.array([s for _, s in worst])
-        own = quantile(data, picked, values, share_flagged) if len(worst) >= 200 else 0.5
-        thresholds[name] = float(np.clip(own, 0.0, 1.5))
-    return thresholds
-
-
-def verdicts(data, out, thresholds, rows):
-    """`request.verdicts` of some rows: whether the gate flags each, and the confidence of its surest field."""
-    at_least = np.array([thresholds[name] for name in data.schema["kinds"]])
-    flagged, confidence = np.zeros(len(out), bool), np.zeros(len(out))
-    for i in rows:
-        over = sorted(((s - at_least[data.kind[f]], c) for f, s, c, _ in out[i]), reverse=True)[:4]
-        sure = [c for excess, c in over if excess > 0]
-        if sure:
-            flagged[i], confidence[i] = True, max(sure)
-    return flagged, confidence
-
-
-def thresholds_without(data, out, options, origin):
-    rows = recorded_benign(data, origin)
-    gate = gate_thresholds(data, out, options.flag_share, rows)
-    _, confidence = verdicts(data, out, gate, rows)
-    at = quantile(data, rows, confidence[rows], options.false_positives)
-    return gate, float(np.clip(at, 0.5, 0.9999))
+def in_worker(origin):
+    return SHARED.without(origin)
 
 
 def wilson(found, of):
@@ -83,53 +101,40 @@ def wilson(found, of):
     return [round(float(max(0, centre - spread) / scale), 5), round(float(min(scale, centre + spread) / scale), 5)]
 
 
-def measure(data, out, options, origin):
-    """What is found of one origin and refused of it, as a row."""
-    gate, at = thresholds_without(data, out, options, origin)
-    own = data.origin == origin
-    flagged, confidence = verdicts(data, out, gate, np.flatnonzero(own))
-    hit = flagged & (confidence >= at)
-    row = {"confidence": round(at, 5)}
-    for rows, name, rate in ((own & data.malicious, "malicious", "tpr"), (own & ~data.malicious, "benign", "fpr")):
-        if rows.any():
-            found, of = int(hit[rows].sum()), int(rows.sum())
-            row |= {name: of, rate: round(found / of, 5), f"{rate}_ci": wilson(found, of)}
-            row[f"flagged_of_{name}"] = round(float(flagged[rows].mean()), 5)
-    return row
-
-
 def rendered(table, options):
-    lines = [f"{'origin':18}{'attacks':>8}{'found':>9}  {'95 %':14}{'flagged':>9}{'honest':>9}{'refused':>9}  {'95 %':14}{'flagged':>9}"]
+    columns = ["attacks", "models", "95 %", "with rules", "95 %", "grafted", "with rules", "padded", "with rules", "honest", "models", "95 %", "with rules", "95 %", "flagged"]
+    widths = [8, 8, 13, 11, 13, 9, 11, 8, 11, 8, 8, 13, 11, 13, 8]
+    lines = [f"{'origin':16}" + "".join(f"{name:>{width}}" for name, width in zip(columns, widths))]
+    percent = lambda row, key: f"{100 * row[key]:.2f}" if key in row else ""
+    interval = lambda row, key: "–".join(f"{100 * end:.2f}" for end in row[key]) if key in row else ""
     for origin, row in table.items():
-        line = f"{origin:18}"
-        for name, rate in (("malicious", "tpr"), ("benign", "fpr")):
-            if name not in row:
-                line += " " * 43
-                continue
-            low, high = (f"{100 * end:.2f}" for end in row[f"{rate}_ci"])
-            line += f"{row[name]:>8}{100 * row[rate]:>8.2f}%  {low + '–' + high:14}{100 * row[f'flagged_of_{name}']:>8.1f}% "
-        lines.append(line.rstrip())
-    for rate, name in (("tpr", "found"), ("fpr", "refused")):
-        rates = [row[rate] for origin, row in table.items() if rate in row and origin not in GENERATED]
+        cells = [row.get("malicious", ""), percent(row, "tpr_models"), interval(row, "tpr_models_ci"), percent(row, "tpr_both"), interval(row, "tpr_both_ci")]
+        cells += [percent(row, f"tpr_{kind}_{called}") for kind in ("grafted", "padded") for called in WAYS] + [row.get("benign", "")]
+        cells += [percent(row, "fpr_models"), interval(row, "fpr_models_ci"), percent(row, "fpr_both"), interval(row, "fpr_both_ci"), percent(row, "flagged_of_benign")]
+        lines.append(f"{origin:16}" + "".join(f"{cell!s:>{width}}" for cell, width in zip(cells, widths)))
+    for key, name in (("tpr_models", "found by models"), ("tpr_both", "found with rules"), ("fpr_models", "refused by models"), ("fpr_both", "refused with rules")):
+        rates = [row[key] for origin, row in table.items() if key in row and origin not in judge.GENERATED]
         if rates:
             lines.append(f"{name}, mean of {len(rates)} origins that were not generated: {100 * np.mean(rates):.2f} %")
-    lines.append(f"thresholds for {100 * options.false_positives:g} % of the other origins' honest requests, each origin with the same weight")
+    lines.append(f"all in percent; thresholds for {100 * options.false_positives:g} % of the other origins' honest requests, each origin with the same weight")
     return "\n".join(lines)
 
 
-def main():
-    parser = argparse.ArgumentParser()
+def arguments(parser):
     parser.add_argument("features", help="what request_features wrote")
-    parser.add_argument("--flag-share", type=float, default=0.02, help="share of benign requests that a kind of field may flag")
-    parser.add_argument("--false-positives", type=float, default=0.001, help="share of benign requests that may be refused")
+    parser.add_argument("--without", action="append", default=[], help="leave out sources whose names begin so")
+    parser.add_argument("--flag-share", type=float, default=0.05, help="share of benign requests that a kind of field may flag")
+    parser.add_argument("--false-positives", type=float, default=0.0005, help="share of benign requests that may be refused")
+    return parser
+
+
+def main():
+    parser = arguments(argparse.ArgumentParser())
     parser.add_argument("--json", help="write the table to this file, too")
     options = parser.parse_args()
-    data = request.Data(options.features)
-    for row in data.rows:
-        row["origin"] = origin_of(row)
-    data.origin = np.array([row["origin"] for row in data.rows])
-    out = request.out_of_origin(data, lambda line: print(line, flush=True))
-    table = {origin: measure(data, out, options, origin) for origin in sorted(set(data.origin))}
+    data = request.Data(options.features, options.without)
+    measured = Measured(data, options, lambda line: print(line, flush=True))
+    table = measured.table()
     print("\n" + rendered(table, options))
     if options.json:
         Path(options.json).write_text(json.dumps(table, indent=1) + "\n")

@@ -3,8 +3,8 @@
 import tomllib
 from pathlib import Path
 
-HEAD = """# Written by `cargo xtask model train`. `measured` is each origin scored by a model that was fitted without it. Thresholds
-# were fixed on the scores of all recorded benign requests together, the measured origin's among them: see README.md.
+HEAD = """# Written by `cargo xtask model train`. `measured` of the request models is each origin by models and thresholds that have not
+# seen it: see README.md.
 format = 1
 """
 

@@ -8,8 +8,8 @@ is bad, and which one is found out while fitting (multiple-instance learning); f
 are never it. So the fixed headers around a bare payload teach nothing.
 
 Splits are by origin, never at random: for each origin a model is fitted on all others and scores this one. Thresholds
-come from those scores on benign requests, so no threshold has seen the model that it is used with score its own
-training data. Fixed seeds, one thread: the same input gives the same files.
+come from those scores on recorded benign requests, each origin with the same weight; in the table, the thresholds for
+an origin come from the other origins alone. Fixed seeds, one thread: the same input gives the same files.
 """
 
 import argparse
@@ -33,6 +33,12 @@ BUCKETS = 1 << 15
 WINDOWS = (16, 32, 64)  # as in model/gate.rs
 LENGTH_PRIOR = 4.0  # as in model/gate.rs
 HIDDEN = 16
+# Most requests of one source, and of one source and class: payload lists repeat one trick a thousand times.
+BENIGN_ROWS_MAX, MALICIOUS_ROWS_MAX = 5000, 1200
+# Most benign fields of one source and kind that are learnt from.
+BENIGN_MAX = 3000
+# Written by hand: they train, but no threshold rests on them.
+GENERATED = ("recipes", "grammar")
 # Benign captures that hold attacks all the same; training on them as benign teaches that attacks are fine.
 MISLABELLED = re.compile(r"etc/passwd|' ?or ?'|union select|<script|/bin/sh|cmd\.exe|\.\./\.\./", re.I)
 CLASSES = "benign sqli xss rce traversal rfi ssrf ssti xxe deserialisation upload scanner redirect other_injection".split()
@@ -54,24 +60,49 @@ FINER = [
 class Data:
     """Everything the exporter wrote, and the windows of every field."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, without=()):
         folder = Path(folder)
         self.schema = json.loads((folder / "schema.json").read_text())
         assert self.schema["buckets"] == BUCKETS
-        records = np.fromfile(folder / "fields.bin", dtype=np.dtype([("kind", "u1"), ("positions", "<u4")]))
+        records = np.fromfile(folder / "fields.bin", dtype=np.dtype([("kind", "u1"), ("positions", "<u4"), ("shapes", "<u2", 5)]))
         self.kind = records["kind"].astype(np.int64)
         self.length = records["positions"].astype(np.int64)
+        self.shape = records["shapes"].astype(np.int64)
         self.offset = np.concatenate([[0], np.cumsum(self.length)[:-1]])
         self.ids = np.fromfile(folder / "ids.bin", dtype="<u2").reshape(-1, 4)
         self.text = [json.loads(line) for line in open(folder / "fields.jsonl")]
         rows = [json.loads(line) for line in open(folder / "rows.jsonl")]
-        self.rows = [row for row in rows if not self.is_mislabelled(row)]
+        rows = [row for row in rows if not row["source"].startswith(tuple(without)) and not self.is_mislabelled(row)]
+        # A tool that asks for one path after the other is told by its behaviour: no single request of it is an attack.
+        rows = [row for row in rows if not (row["source"].startswith("lab-") and row["class"] == "scanner")]
+        most = {"benign": BENIGN_ROWS_MAX, "malicious": MALICIOUS_ROWS_MAX}
+        groups = {}
+        for row in rows:
+            row["padded"] = row["id"].startswith("padded-")
+            groups.setdefault((row["source"], row["label"], row["class"], row["padded"]), []).append(row)
+        rng = np.random.default_rng(6)
+        self.rows = [group[i] for (_, label, *_), group in groups.items() for i in np.sort(rng.permutation(len(group))[: most[label]])]
+        self.keep_used()
         for row in self.rows:
             row["fields"] = np.array(list(dict.fromkeys(row["fields"])), dtype=np.int64)
-            row["origin"] = "pcap" if row["source"].startswith("pcap-") else row["source"]
+            row["origin"] = origin_of(row)
+        self.padded = np.array([row["padded"] for row in self.rows])
         self.malicious = np.array([row["label"] == "malicious" for row in self.rows])
         self.origin = np.array([row["origin"] for row in self.rows])
         self.make_windows()
+
+    def keep_used(self):
+        """Forgets the fields that no kept row has."""
+        used = np.unique(np.concatenate([row["fields"] for row in self.rows if row["fields"]]))
+        place = np.full(len(self.kind), -1)
+        place[used] = np.arange(len(used))
+        at = np.repeat(self.offset[used] - np.concatenate([[0], np.cumsum(self.length[used])[:-1]]), self.length[used])
+        self.ids = self.ids[at + np.arange(len(at))]
+        self.shape = self.shape[used]
+        self.kind, self.length, self.text = self.kind[used], self.length[used], [self.text[field] for field in used]
+        self.offset = np.concatenate([[0], np.cumsum(self.length)[:-1]])
+        for row in self.rows:
+            row["fields"] = place[np.array(row["fields"], dtype=np.int64)]
 
     def is_mislabelled(self, row):
         recorded = row["label"] == "benign" and row["source"].startswith("pcap-")
@@ -144,6 +175,23 @@ def share(groups, power=0.5):
     return weight * 20_000 / weight.sum()
 
 
+def origin_of(row):
+    """Whose hand made it. Captures are one origin; so are the lab's applications, whose people type the same kinds of
+    text, and its tools, which attack the same target."""
+    if row["source"].startswith("lab-"):
+        return "lab-apps" if row["label"] == "benign" else "lab-tools"
+    return "pcap" if row["source"].startswith("pcap-") else row["source"]
+
+
+def limited(rng, items, group_of, most):
+    """At most so many of each group, picked by chance, in their order."""
+    groups = {}
+    for at, item in enumerate(items):
+        groups.setdefault(group_of(item), []).append(at)
+    kept = [rng.permutation(group)[:most] for group in groups.values()]
+    return np.array([items[at] for at in np.sort(np.concatenate(kept))], dtype=np.int64)
+
+
 class Split:
     """Benign fields and malicious bags of some rows."""
 
@@ -153,7 +201,8 @@ class Split:
             if row["label"] == "benign":
                 for field in row["fields"]:
                     benign.setdefault(int(field), row["source"])
-        self.benign = np.array(sorted(benign), dtype=np.int64)
+        rng = np.random.default_rng(5)
+        self.benign = limited(rng, sorted(benign), lambda field: (benign[field], data.kind[field]), BENIGN_MAX)
         self.benign_weight = share([(benign[field], data.kind[field]) for field in self.benign])
         bags = {}
         for row in rows:
@@ -277,7 +326,7 @@ def fit_classifier(data, split, weights, bias):
     # A request whose worst field the gate finds harmless is seldom labelled right, field for field.
     sure = best[worst] + bias > -3
     order = np.argsort(-best[split.benign], kind="stable")
-    picked = np.concatenate([order[:30_000], rng.choice(order, min(30_000, len(order)), replace=False)])
+    picked = np.concatenate([order[:15_000], rng.choice(order, min(15_000, len(order)), replace=False)])
     windows = np.concatenate([window[worst[sure]], window[split.benign[picked]]])
     names = [class_of(data, row, field) for row, field, ok in zip(split.bag_rows, worst, sure) if ok]
     y = np.array([CLASSES.index(name) for name in names] + [0] * len(picked))
@@ -290,46 +339,35 @@ def fit_classifier(data, split, weights, bias):
     return model
 
 
-def score_rows(data, weights, bias, model, chosen):
-    """Of each chosen row the worst field, its score, and of its four worst fields the highest confidence and class."""
+def score_fields(data, weights, bias, model, fields):
+    """Of some fields the gate's score and the classifier's probabilities."""
     best, window = data.worst_windows(weights)
-    best = best + bias
-    wanted = np.unique(np.concatenate([data.rows[i]["fields"] for i in chosen]))
-    asked = wanted[best[wanted] > -4]
-    confidence = np.zeros(len(data.kind))
-    label = np.zeros(len(data.kind), dtype=np.int64)
-    for at in range(0, len(asked), 20_000):
-        part = asked[at : at + 20_000]
-        _, p = model.forward(shown(data, window[part]))
-        confidence[part] = 1 - p[:, 0]
-        label[part] = 1 + p[:, 1:].argmax(1)
-    return best, confidence, label
+    probabilities = np.zeros((len(fields), len(CLASSES)), np.float32)
+    for at in range(0, len(fields), 20_000):
+        _, probabilities[at : at + 20_000] = model.forward(shown(data, window[fields[at : at + 20_000]]))
+    return best[fields] + bias, probabilities
 
 
 def one_origin_out(data, origin):
-    """Scores of the fields of one origin's rows by models that have not seen it."""
-    split = Split(data, [row for row in data.rows if row["origin"] != origin])
+    """The fields of one origin's rows, their scores and probabilities by models that have not seen it."""
+    split = Split(data, [row for row in data.rows if row["origin"] != origin and not row["padded"]])
     weights, bias, _ = fit_gate(data, split)
     model = fit_classifier(data, split, weights, bias)
-    chosen = np.flatnonzero(data.origin == origin)
-    best, confidence, label = score_rows(data, weights, bias, model, chosen)
-    rows = {}
-    for i in chosen:
-        rows[int(i)] = [(int(f), float(best[f]), float(confidence[f]), int(label[f])) for f in data.rows[i]["fields"]]
-    return rows
+    fields = np.unique(np.concatenate([data.rows[i]["fields"] for i in np.flatnonzero(data.origin == origin)]))
+    return fields, *score_fields(data, weights, bias, model, fields)
 
 
 def out_of_origin(data, log, processes=2):
-    """The same for every origin: of each row its fields with score, confidence and class."""
+    """The same for every origin: a table from origin to the scores of its fields. A field that two origins have is scored
+    for each by the models that have not seen that one."""
     global SHARED
     SHARED = data
     origins = sorted(set(data.origin))
     started = time.time()
-    out = [None] * len(data.rows)
+    out = {}
     with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for origin, rows in zip(origins, pool.imap(in_worker, origins)):
-            for i, fields in rows.items():
-                out[i] = fields
+        for origin, scores in zip(origins, pool.imap(in_worker, origins)):
+            out[origin] = scores
             log(f"without {origin}: after {time.time() - started:.0f} s")
     return out
 
@@ -338,55 +376,9 @@ def in_worker(origin):
     return one_origin_out(SHARED, origin)
 
 
-def recorded_benign(data):
-    """Benign rows that somebody recorded. Recipes train, but no threshold rests on them."""
-    return np.flatnonzero(~data.malicious & (data.origin != "recipes"))
-
-
-def pick_gate_thresholds(data, out, share_flagged):
-    """By kind of field, the score that this share of benign requests is above, within reason where data are thin."""
-    thresholds = {}
-    for number, name in enumerate(data.schema["kinds"]):
-        scores = [[s for f, s, _, _ in out[i] if data.kind[f] == number] for i in recorded_benign(data)]
-        worst = [max(row) for row in scores if row]
-        own = np.quantile(worst, 1 - share_flagged) if len(worst) >= 200 else 0.5
-        thresholds[name] = float(np.clip(own, 0.0, 1.5))
-    return thresholds
-
-
-def verdicts(data, out, thresholds):
-    """Of each row whether the gate flags it, and the confidence and class of the surest of its four worst fields."""
-    names = data.schema["kinds"]
-    flagged, confidence, label = np.zeros(len(out), bool), np.zeros(len(out)), np.zeros(len(out), int)
-    for i, fields in enumerate(out):
-        over = [(s - thresholds[names[data.kind[f]]], c, k) for f, s, c, k in fields]
-        over = sorted((field for field in over if field[0] > 0), reverse=True)[:4]
-        if over:
-            flagged[i] = True
-            confidence[i], label[i] = max((c, k) for _, c, k in over)
-    return flagged, confidence, label
-
-
-def table(data, flagged, confidence, label, at):
-    lines, measured = [], {}
-    for origin in sorted(set(data.origin)):
-        bad, good = (data.origin == origin) & data.malicious, (data.origin == origin) & ~data.malicious
-        hit = flagged & (confidence >= at)
-        row = {}
-        if bad.any():
-            row |= {"malicious": int(bad.sum()), "flagged_of_malicious": round(float(flagged[bad].mean()), 4), "tpr": round(float(hit[bad].mean()), 4)}
-            right = [CLASSES[label[i]] == RENAMED.get(data.rows[i]["class"], data.rows[i]["class"]) for i in np.flatnonzero(bad & hit)]
-            row["class_right_of_found"] = round(float(np.mean(right)), 4) if right else 0.0
-        if good.any():
-            row |= {"benign": int(good.sum()), "flagged_of_benign": round(float(flagged[good].mean()), 5), "fpr": round(float(hit[good].mean()), 5)}
-        measured[origin] = row
-        lines.append(f"{origin:16}" + "  ".join(f"{key}={value}" for key, value in row.items()))
-    return lines, measured
-
-
-def gate_onnx(weights, step):
+def gate_onnx(weights, step, inputs):
     """Sum of the weights of a list of ids; the padding id weighs nothing."""
-    ids = np.zeros((BUCKETS + 16, 1), np.int8)
+    ids = np.zeros((inputs, 1), np.int8)
     ids[:BUCKETS, 0] = np.round(weights / step)
     graph = helper.make_graph(
         [
@@ -434,63 +426,8 @@ def classifier_onnx(model, padding):
     return finish(graph)
 
 
-def finish(graph):
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="qantra")
+def finish(graph, *opsets):
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), *opsets], producer_name="qantra")
     model.ir_version = 9
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
-
-
-def write(data, out, gate, model, options, log):
-    """Thresholds, the table by origin, both files and their entries in the manifest."""
-    thresholds = pick_gate_thresholds(data, out, options.flag_share)
-    flagged, confidence, label = verdicts(data, out, thresholds)
-    rows = recorded_benign(data)
-    at = float(np.clip(np.quantile(np.where(flagged, confidence, 0)[rows], 1 - options.false_positives), 0.9, 0.999))
-    lines, measured = table(data, flagged, confidence, label, at)
-    log("\n".join(["", f"each origin by a model that has not seen it; confidence >= {at:.5f}", *lines]))
-    weights, bias, step = gate
-    files = {
-        "request_gate.onnx": gate_onnx(weights, step),
-        "request_classifier.onnx": classifier_onnx(model, data.schema["padding_id"]),
-    }
-    folder = Path(options.models)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-        log(f"{name}: {len(content)} bytes")
-    counts = Counter((row["source"], row["label"]) for row in data.rows)
-    common = {
-        "version": options.version,
-        "schema": data.schema["hash"],
-        "data": [f"{source}: {count} {label}" for (source, label), count in sorted(counts.items())],
-    }
-    digest = lambda name: hashlib.sha256(files[name]).hexdigest()
-    # The file holds the sum alone, so the bias goes into the thresholds.
-    flags = {f"flag_{name}": round(float(value - bias), 5) for name, value in thresholds.items()}
-    of_gate = {origin: {key: value for key, value in row.items() if not key.startswith(("tpr", "fpr", "class"))} for origin, row in measured.items()}
-    of_classifier = {origin: {key: value for key, value in row.items() if not key.startswith("flagged")} for origin, row in measured.items()}
-    manifest.update(folder / "manifest.toml", [
-        {"name": "request-gate", "role": "request_gate", "file": "request_gate.onnx", "sha256": digest("request_gate.onnx"), **common, "thresholds": flags, "measured": of_gate},
-        {"name": "request-classifier", "role": "request_classifier", "file": "request_classifier.onnx", "sha256": digest("request_classifier.onnx"), **common, "classes": CLASSES, "thresholds": {"confidence": round(at, 6)}, "measured": of_classifier},
-    ])
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("features", help="what request_features wrote")
-    parser.add_argument("models", help="where the models go")
-    parser.add_argument("--version", required=True)
-    parser.add_argument("--flag-share", type=float, default=0.02, help="share of benign requests that a kind of field may flag")
-    parser.add_argument("--false-positives", type=float, default=0.0005, help="share of benign requests that may be refused")
-    options = parser.parse_args()
-    log = lambda line: print(line, flush=True)
-    data = Data(options.features)
-    log(f"{len(data.rows)} requests, {len(data.kind)} distinct fields, {len(data.w_field)} windows")
-    out = out_of_origin(data, log)
-    split = Split(data, data.rows)
-    weights, bias, step = fit_gate(data, split)
-    write(data, out, (weights, bias, step), fit_classifier(data, split, weights, bias), options, log)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use qantra_user::{
     config::{Config, ListenConfig},
     flow::Observation,
-    inspect::RequestView,
+    inspect::{RequestView, RuleSigns},
     proxy::{Judge, Judgement, Opinion, Proxy, ProxyCounters, RequestContext, Standing},
 };
 
@@ -20,7 +20,7 @@ impl Judge for Lenient {
         None
     }
 
-    fn judge(&self, _request: &RequestView<'_>, _context: &RequestContext<'_>) -> Opinion {
+    fn judge(&self, _request: &RequestView<'_>, _context: &RequestContext<'_>, _signs: Option<RuleSigns>) -> Opinion {
         Opinion::Now(Judgement::Pass)
     }
 

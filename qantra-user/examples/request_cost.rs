@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use qantra_user::{
     clock::boot_ns,
     inspect::RawRequest,
-    model::{FlaggedField, InlineRequestModels, Scratch},
+    model::{Case, InlineRequestModels, Scratch},
 };
 
 const RUNS: usize = 9;
@@ -36,10 +36,10 @@ fn main() -> Result<()> {
     let before = resident_bytes()?;
     let mut models = InlineRequestModels::load(models, runtime, None)?;
     let mut scratch = Scratch::new();
-    let mut flagged: Vec<FlaggedField> = Vec::new();
+    let mut flagged: Vec<Case> = Vec::new();
     for request in benign.iter().chain(&malicious) {
         if models.gate().score(&request.view(), &mut scratch).flagged {
-            flagged.extend(models.gate().flagged(&mut scratch).into_iter().take(1));
+            flagged.push(models.gate().case(&mut scratch, None));
         }
     }
     if flagged.len() < BATCH {
@@ -65,19 +65,20 @@ fn main() -> Result<()> {
         })?);
         samples[2].push(mean_us(&benign, |request| {
             let start_ns = boot_ns();
-            std::hint::black_box(models.judge(&request.view(), &mut scratch)?);
+            std::hint::black_box(models.judge(&request.view(), &mut scratch, None)?);
             Ok(boot_ns() - start_ns)
         })?);
-        let singles: Vec<&FlaggedField> = flagged.iter().take(400).collect();
-        samples[3].push(mean_us(&singles, |field| {
+        let singles: Vec<&Case> = flagged.iter().take(400).collect();
+        samples[3].push(mean_us(&singles, |case| {
             let start_ns = boot_ns();
-            std::hint::black_box(models.core().classify(std::iter::once(*field))?);
+            std::hint::black_box(models.core().judge(&[case])?);
             Ok(boot_ns() - start_ns)
         })?);
-        let batches: Vec<&[FlaggedField]> = flagged.chunks_exact(BATCH).take(20).collect();
+        let cases: Vec<&Case> = flagged.iter().collect();
+        let batches: Vec<&[&Case]> = cases.chunks_exact(BATCH).take(20).collect();
         let batch_us = mean_us(&batches, |batch| {
             let start_ns = boot_ns();
-            std::hint::black_box(models.core().classify(batch.iter())?);
+            std::hint::black_box(models.core().judge(batch)?);
             Ok(boot_ns() - start_ns)
         })?;
         samples[4].push(batch_us / BATCH as f64);

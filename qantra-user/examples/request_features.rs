@@ -2,26 +2,34 @@
 //! distinct field and which request has which field. The first half of `cargo xtask model train`: the features are
 //! computed by the daemon's own code, and only the fitting is done elsewhere.
 //!
-//! Files: `fields.bin` (u8 kind, u32 positions each), `ids.bin` (u16 × 4 each position), `fields.jsonl` (kind, name,
-//! start of the text), `rows.jsonl` (id, label, class, source, kind, fields), `schema.json`.
+//! Files: `fields.bin` (u8 kind, u32 positions, u16 × 5 ids of its shape each), `ids.bin` (u16 × 4 each position),
+//! `fields.jsonl` (kind, name, start of the text), `rows.jsonl` (id, label, class, source, kind, fields, counts of the rules
+//! that matched), `schema.json`. The rules are those of the Core Rule Set in the folder that is named second.
 
 use std::{
     collections::HashMap,
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write},
-    path::PathBuf,
+    net::IpAddr,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::read::MultiGzDecoder;
+use qantra_seclang::{Connection, EngineMode, Host, NoCollections, NoLookups, Scratch};
 use qantra_user::{
+    config::{Config, HeadersConfig, LoginConfig, Ruleset, SiteConfig, SiteIndex, SiteInspectConfig},
     detect::AttackClass,
-    features::http::{
-        CLASSIFIER_IDS, CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, KIND_ID_BASE, PADDING_ID, for_each_position,
-        http_schema,
+    features::{
+        http::{
+            CLASSIFIER_IDS, CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, KIND_ID_BASE, PADDING_ID, SHAPE_ID_BASE, SHAPES,
+            for_each_position, http_schema, shape,
+        },
+        request::{ALL_COLUMNS, ASKED_MAX, FIELD_COLUMNS, request_schema},
     },
-    inspect::{FieldKind, Fields, RawRequest},
+    inspect::{FieldKind, Fields, RawRequest, RequestView, RuleRun, RuleSigns, RuleSite},
+    rules::{RuleSets, SiteRules},
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,13 +53,13 @@ struct OutRow<'a> {
     source: &'a str,
     kind: Option<&'a str>,
     fields: Vec<usize>,
+    signs: Vec<u16>,
 }
 
 fn main() -> anyhow::Result<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let Some((dir, inputs)) = paths.split_first().filter(|(_, inputs)| !inputs.is_empty()) else {
-        bail!("usage: request_features FOLDER REQUESTS...");
-    };
+    let [dir, crs, inputs @ ..] = paths.as_slice() else { bail!("usage: request_features FOLDER CRS REQUESTS...") };
+    let mut rules = Rules::load(crs)?;
     let create = |name: &str| {
         File::create(dir.join(name)).map(BufWriter::new).with_context(|| format!("{}/{name}", dir.display()))
     };
@@ -63,7 +71,8 @@ fn main() -> anyhow::Result<()> {
         let line = line?;
         let row: Row = serde_json::from_str(&line).with_context(|| format!("line {}", number + 1))?;
         let raw = STANDARD.decode(&row.raw).with_context(|| format!("line {}: raw", number + 1))?;
-        fields.read(&RawRequest::parse(&raw).view());
+        let request = RawRequest::parse(&raw);
+        fields.read(&request.view());
         let mut indexes = Vec::with_capacity(fields.len());
         for field in fields.iter() {
             let next = seen.len();
@@ -81,6 +90,7 @@ fn main() -> anyhow::Result<()> {
             ids_out.write_all(&buffer)?;
             fields_out.write_all(&[field.kind as u8])?;
             fields_out.write_all(&positions.to_le_bytes())?;
+            fields_out.write_all(&shape(field.value).iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<_>>())?;
             let text = String::from_utf8_lossy(&field.value[..field.value.len().min(300)]);
             serde_json::to_writer(&mut names_out, &(field.kind.as_str(), field.name, text))?;
             names_out.write_all(b"\n")?;
@@ -92,6 +102,7 @@ fn main() -> anyhow::Result<()> {
             source: &row.source,
             kind: row.kind.as_deref(),
             fields: indexes,
+            signs: rules.signs(&request.view()),
         };
         serde_json::to_writer(&mut rows_out, &out)?;
         rows_out.write_all(b"\n")?;
@@ -101,8 +112,13 @@ fn main() -> anyhow::Result<()> {
         "buckets": GRAM_BUCKETS,
         "kind_id_base": KIND_ID_BASE,
         "padding_id": PADDING_ID,
+        "shape_id_base": SHAPE_ID_BASE,
         "classifier_ids": CLASSIFIER_IDS,
+        "shapes": SHAPES,
         "classifier_positions": CLASSIFIER_POSITIONS_MAX,
+        "row_hash": request_schema().hash(),
+        "row_columns": [FIELD_COLUMNS, ALL_COLUMNS],
+        "asked": ASKED_MAX,
         "kinds": FieldKind::ALL.map(FieldKind::as_str),
         "classes": AttackClass::ALL.map(AttackClass::as_str),
     });
@@ -119,4 +135,49 @@ fn lines(inputs: &[PathBuf]) -> anyhow::Result<impl Iterator<Item = std::io::Res
         readers.push(if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) });
     }
     Ok(readers.into_iter().flat_map(BufRead::lines))
+}
+
+/// The Core Rule Set as it comes, which reports and refuses nothing.
+struct Rules {
+    site: SiteRules,
+    scratch: Option<Box<Scratch>>,
+}
+
+impl Rules {
+    fn load(crs: &Path) -> anyhow::Result<Self> {
+        let mut config = Config::default();
+        config.inspect.ruleset = Ruleset::Crs;
+        config.inspect.crs_dir = std::path::absolute(crs)?;
+        config.inspect.rules_dir = PathBuf::new();
+        config.sites.push(SiteConfig {
+            name: "site".into(),
+            hosts: vec!["*".into()],
+            targets: Vec::new(),
+            health: None,
+            tls: None,
+            decoy: None,
+            login: LoginConfig::default(),
+            headers: HeadersConfig::default(),
+            inspect: SiteInspectConfig::default(),
+            body_bytes_max: None,
+            simulation: false,
+        });
+        let sets = RuleSets::load(&config)?;
+        let site = sets.site(SiteIndex(0)).cloned().context("no rules")?;
+        Ok(Self { site, scratch: None })
+    }
+
+    /// What matches in a request: kinds of attack, places, score.
+    fn signs(&mut self, request: &RequestView<'_>) -> Vec<u16> {
+        let (client, server) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([127, 0, 0, 1]));
+        let connection = Connection { client, client_port: 40_000, server, server_port: 80, unique_id: "" };
+        let mut host = Host { now_s: 0, elapsed_ms: 0, collections: &mut NoCollections, lookups: &NoLookups };
+        let site = RuleSite { rules: self.site.rules.clone(), engine: EngineMode::DetectionOnly, name: "site" };
+        let mut run = RuleRun::begin(site, self.scratch.take().unwrap_or_default(), request, &connection);
+        run.head(request, &mut host);
+        run.body(&mut host);
+        let signs = run.report().map_or_else(RuleSigns::default, |report| RuleSigns::of(&report));
+        self.scratch = Some(run.end(&mut host));
+        signs.attacks.iter().chain(&signs.places).map(|count| u16::from(*count)).chain([signs.score]).collect()
+    }
 }

@@ -14,9 +14,10 @@ use qantra_user::{
     config::{Config, ListenConfig, SiteConfig, TargetConfig},
     decide::{Action, DecisionId},
     flow::{Observation, RequestObservation},
-    inspect::RequestView,
+    inspect::{RequestView, RuleSigns},
     proxy::{
-        Counter, Judge, Judgement, Opinion, Proxy, ProxyCounters, ProxyError, ReloadHandle, RequestContext, Standing,
+        Counter, Judge, Judgement, ModelAnswer, Opinion, Proxy, ProxyCounters, ProxyError, ReloadHandle,
+        RequestContext, Standing,
     },
 };
 use tokio::sync::{oneshot, watch};
@@ -123,7 +124,7 @@ impl Judge for TestJudge {
         lock(&self.standings).get(&client).copied()
     }
 
-    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> Opinion {
+    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>, _signs: Option<RuleSigns>) -> Opinion {
         lock(&self.bodies).push((request.body.to_vec(), request.body_is_whole));
         lock(&self.clients).push(context.client);
         let verdict = lock(&self.verdict).as_ref().map(|verdict| verdict(request));
@@ -135,7 +136,7 @@ impl Judge for TestJudge {
             thread::sleep(Duration::from_millis(50));
             if let Some(verdict) = verdict {
                 // The client may be gone.
-                let _ = send.send(verdict);
+                let _ = send.send(ModelAnswer { is_attack: verdict != Judgement::Pass, judgement: verdict });
             }
         });
         Opinion::Soon { answer: receive, deadline: Duration::from_secs(1) }

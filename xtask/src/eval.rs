@@ -26,6 +26,9 @@ pub struct Args {
     /// The Core Rule Set whose rules are counted as well [default: shared/crs beside the checkout, when it is there].
     #[arg(long, value_name = "DIR")]
     crs: Option<PathBuf>,
+    /// Set the confidence by the benign requests of this corpus.
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
     /// Write each wrong verdict to this file.
     #[arg(long, value_name = "FILE")]
     wrong: Option<PathBuf>,
@@ -52,6 +55,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if args.json {
         command.arg("--json");
+    }
+    if let Some(calibrate) = &args.calibrate {
+        command.arg("--calibrate").arg(std::path::absolute(calibrate)?);
     }
     if let Some(wrong) = &args.wrong {
         command.arg("--wrong").arg(std::path::absolute(wrong)?);

@@ -11,13 +11,20 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{data, process, workspace};
+use crate::{crs, data, process, workspace};
 
 /// What the scripts import, pinned: another version may round differently, and the files would no longer be the same.
-const PYTHON_PACKAGES: [&str; 6] =
-    ["numpy==2.3.5", "scipy==1.16.3", "onnx==1.23.2", "scikit-learn==1.9.1", "skl2onnx==1.20.0", "onnxruntime==1.31.1"];
-/// How many benign and malicious requests the recipes make.
-const RECIPES: [&str; 2] = ["14000", "5000"];
+const PYTHON_PACKAGES: [&str; 7] = [
+    "numpy==2.3.5",
+    "scipy==1.16.3",
+    "onnx==1.23.2",
+    "scikit-learn==1.9.1",
+    "skl2onnx==1.20.0",
+    "onnxruntime==1.31.1",
+    "lightgbm==4.7.0",
+];
+/// What is generated: the script, and how many benign and malicious requests it makes, with which seed.
+const GENERATED: [(&str, &[&str]); 2] = [("recipes", &["14000", "5000"]), ("grammar", &["8000", "8000", "1"])];
 
 /// Options of `model`.
 #[derive(Debug, clap::Args)]
@@ -98,8 +105,18 @@ fn train(args: &TrainArgs) -> Result<()> {
 }
 
 fn train_request(args: &TrainArgs, python: &Path, data: &Path, work: &Path, output: &Path) -> Result<()> {
-    features(python, data, work, None)?;
-    process::run(script(python, "request.py").args([work, output]).args(["--version", &args.version]))
+    let Some(recorded) = recorded() else {
+        bail!("nothing recorded: run `cargo xtask data record` first (as root; models/README.md says what it records)");
+    };
+    let generated = features(python, data, work, Some(&recorded))?;
+    let mut command = script(python, "request_train.py");
+    command.args([work, output]).args(["--version", &args.version]).arg("--recorded").arg(&recorded);
+    process::run(command.arg("--generated").args(generated))
+}
+
+/// What `cargo xtask data record` left.
+fn recorded() -> Option<PathBuf> {
+    Some(data::recorded_dir().join("recorded.jsonl.gz")).filter(|path| path.is_file())
 }
 
 /// Leave-one-origin-out over all data there is: the shared data, what is generated, and what was recorded.
@@ -110,9 +127,9 @@ pub fn by_origin(json: bool) -> Result<()> {
     let (data, python) = (data_dir()?, python()?);
     let work = workspace::target_dir().join("by-origin");
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
-    let recorded = Some(data::recorded_dir().join("recorded.jsonl.gz")).filter(|path| path.is_file());
+    let recorded = recorded();
     if recorded.is_none() {
-        eprintln!("nothing recorded (cargo xtask data record): the table is of the shared data and the recipes alone");
+        eprintln!("nothing recorded (cargo xtask data record): the table is of shared and generated data alone");
     }
     features(&python, &data, &work, recorded.as_deref())?;
     let table = work.join("by-origin.json");
@@ -126,15 +143,24 @@ pub fn by_origin(json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes the ids of every field of all requests to `work`, by the daemon's own code.
-fn features(python: &Path, data: &Path, work: &Path, recorded: Option<&Path>) -> Result<()> {
-    let recipes = work.join("recipes.jsonl");
-    let file = std::fs::File::create(&recipes).with_context(|| recipes.display().to_string())?;
-    process::run(script(python, "recipes.py").args(RECIPES).stdout(file))?;
+/// Writes the ids of every field of all requests to `work`, by the daemon's own code, and what rules say of each. Gives the
+/// files with what was generated.
+fn features(python: &Path, data: &Path, work: &Path, recorded: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let mut generated = Vec::new();
+    for (name, counts) in GENERATED {
+        let path = work.join(format!("{name}.jsonl"));
+        let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
+        process::run(script(python, &format!("{name}.py")).args(counts).stdout(file))?;
+        generated.push(path);
+    }
+    let (shared, padded) = (data.join("http/train.jsonl.gz"), work.join("padded.jsonl"));
+    let file = std::fs::File::create(&padded).with_context(|| padded.display().to_string())?;
+    process::run(script(python, "padded.py").arg(&shared).stdout(file))?;
     let example = ["run", "--quiet", "--package", "qantra-user", "--example", "request_features", "--"];
     let mut command = process::cargo();
-    command.args(example).arg(work).arg(data.join("http/train.jsonl.gz")).arg(&recipes).args(recorded);
-    process::run(&mut command)
+    command.args(example).arg(work).arg(crs::find(None)?).arg(&shared);
+    process::run(command.args(&generated).arg(&padded).args(recorded))?;
+    Ok(generated)
 }
 
 /// One of the training scripts.
@@ -151,7 +177,8 @@ fn script(python: &Path, name: &str) -> Command {
 fn python() -> Result<PathBuf> {
     let venv = workspace::target_dir().join("train-venv");
     let python = venv.join("bin/python");
-    let imports = "import sys, numpy, scipy, onnx, sklearn, skl2onnx, onnxruntime; assert sys.version_info >= (3, 11)";
+    let imports =
+        "import sys, numpy, scipy, onnx, sklearn, skl2onnx, onnxruntime, lightgbm; assert sys.version_info >= (3, 11)";
     if process::succeeds(Command::new(&python).args(["-c", imports])) {
         return Ok(python);
     }

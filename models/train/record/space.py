@@ -47,7 +47,8 @@ exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-cap
 
 def rerun(mode, *args, network):
     """This program once more, in new namespaces; its exit code is ours."""
-    command = [*unshare(network), SYSTEM_PYTHON if mode != "--install" else sys.executable, str(HERE / "record.py"), mode, *map(str, args)]
+    # unshare ignores SIGTERM while it waits; this way it ends with us, and everything inside with it.
+    command = ["setpriv", "--pdeathsig", "KILL", *unshare(network), SYSTEM_PYTHON if mode != "--install" else sys.executable, str(HERE / "record.py"), mode, *map(str, args)]
     done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"})
     if done.returncode:
         sys.exit(done.returncode)

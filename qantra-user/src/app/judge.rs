@@ -21,10 +21,10 @@ use crate::{
     detect::{RequestOrigin, from_attack, from_violation},
     enforce::Enforcer,
     flow::Observation,
-    inspect::{RequestView, RuleRun},
+    inspect::{RequestView, RuleRun, RuleSigns},
     metrics::Metrics,
-    model::{Answer, Job, ModelLife, Models, Sampler, Scratch},
-    proxy::{Judge, Judgement, Opinion, RequestContext, RuleOpinion, Suspicion},
+    model::{Answer, Job, ModelLife, Models, Sampler, Scratch, is_asked},
+    proxy::{Judge, Judgement, ModelAnswer, Opinion, RequestContext, RuleOpinion},
 };
 
 /// How much of a path a finding keeps, in bytes.
@@ -104,24 +104,24 @@ impl RequestJudge {
         scratch: &mut Scratch,
         request: &RequestView<'_>,
         context: &RequestContext<'_>,
-        mut seen: Option<Seen>,
+        (mut seen, signs): (Option<Seen>, Option<RuleSigns>),
     ) -> Opinion {
         let deadline = Duration::from_millis(self.config.load().models.deadline_ms);
         let (verdict, answer) = oneshot::channel();
         let (actor, source, site) = (Arc::clone(&self.actor), context.client, self.site_name(context));
         let (request_id, method, path) = (context.request_id.to_owned(), request.method.clone(), path_of(request));
         let learning = Arc::clone(&self.learning);
-        let mut fields = models.request.gate.flagged(scratch);
+        let mut case = models.request.gate.case(scratch, signs);
         let locality = learning.is_on().then(|| learning.locality(site.as_deref(), request));
         if let Some(locality) = &locality {
-            learning.lower(locality, &mut fields, scratch.fields());
-            learning.keep_flagged(&mut seen, &fields, scratch.fields());
+            learning.lower(locality, &mut case.fields, scratch.fields());
+            learning.keep_flagged(&mut seen, &case.fields, scratch.fields());
         }
         let respond = move |answer: Answer| {
-            let judgement = match answer {
+            let (judgement, is_attack) = match answer {
                 Answer::Pass => {
                     learning.learn(seen, 0.0, false);
-                    None
+                    (None, false)
                 }
                 Answer::Attack(mut attack) => {
                     learning.learn(seen, attack.confidence, true);
@@ -135,17 +135,20 @@ impl RequestJudge {
                         path: &path,
                     };
                     match verdict {
-                        Some(LocalVerdict::Spare) => None,
-                        Some(LocalVerdict::Monitor) => actor.act_as(from_attack(*attack, &origin, now), now, true),
-                        Some(LocalVerdict::Act) | None => actor.act(from_attack(*attack, &origin, now), now),
+                        Some(LocalVerdict::Spare) => (None, false),
+                        Some(LocalVerdict::Monitor) => {
+                            (actor.act_as(from_attack(*attack, &origin, now), now, true), true)
+                        }
+                        Some(LocalVerdict::Act) | None => (actor.act(from_attack(*attack, &origin, now), now), true),
                     }
                 }
             };
             // The request may have gone on meanwhile; the finding stands all the same.
-            let _ = verdict.send(judgement.map_or(Judgement::Pass, Judgement::Act));
+            let judgement = judgement.map_or(Judgement::Pass, Judgement::Act);
+            let _ = verdict.send(ModelAnswer { judgement, is_attack });
         };
         let job =
-            Job { fields, deadline_boot_ns: clock::boot_ns() + deadline.as_nanos() as u64, answer: Box::new(respond) };
+            Job { case, deadline_boot_ns: clock::boot_ns() + deadline.as_nanos() as u64, answer: Box::new(respond) };
         match models.request.classifier.submit(job) {
             Ok(()) => Opinion::Soon { answer, deadline },
             Err(_) => {
@@ -163,7 +166,7 @@ impl Judge for RequestJudge {
         Some(standing)
     }
 
-    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> Opinion {
+    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>, signs: Option<RuleSigns>) -> Opinion {
         let models = self.models.load();
         let Some(models) = models.as_ref() else {
             self.fail_open.inc();
@@ -172,10 +175,10 @@ impl Judge for RequestJudge {
         models.request.gate_scored.inc();
         self.sampler.offer(context.client, request, clock::boot_ns());
         SCRATCH.with_borrow_mut(|scratch| {
-            let is_flagged = models.request.gate.score(request, scratch).flagged;
+            let score = models.request.gate.score(request, scratch);
             let seen = self.seen(request, context, scratch);
-            if is_flagged {
-                self.ask_classifier(models, scratch, request, context, seen)
+            if is_asked(&score, signs.as_ref()) {
+                self.ask_classifier(models, scratch, request, context, (seen, signs))
             } else {
                 self.learning.learn(seen, 0.0, false);
                 Opinion::Now(Judgement::Pass)
@@ -183,8 +186,8 @@ impl Judge for RequestJudge {
         })
     }
 
-    fn rules(&self, request: &RequestView<'_>, context: &RequestContext<'_>, suspicion: Suspicion) -> RuleOpinion {
-        self.rules.request(request, context, suspicion)
+    fn rules(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> RuleOpinion {
+        self.rules.request(request, context)
     }
 
     fn response_head(

@@ -348,7 +348,7 @@ impl Worker {
     fn follow_model(&mut self) {
         let models = self.models.load();
         let Some(models) = models.as_ref() else { return };
-        if let Ok(entry) = models.manifest.entry(ModelRole::RequestClassifier) {
+        if let Ok(entry) = models.manifest.entry(ModelRole::RequestJudge) {
             self.learner.set_model(&entry.sha256);
         }
     }
@@ -469,6 +469,7 @@ mod tests {
             name: name.into(),
             excerpt: String::new(),
             ids: Vec::new(),
+            shape: [0; 5],
             score: 1.0,
             threshold: 0.0,
             weights: Vec::new(),

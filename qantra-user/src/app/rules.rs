@@ -22,12 +22,12 @@ use self::{collections::SharedCollections, inspectors::Inspectors, journal::Rule
 use super::{actor::Actor, judge::path_of};
 use crate::{
     clock::{self, Now},
-    config::{Config, LateAction, SiteIndex},
+    config::{Config, LateAction, RulesConfirm, SiteIndex},
     detect::RequestOrigin,
     enforce::Enforcer,
-    inspect::{RequestView, RuleReport, RuleRun, RuleSite},
+    inspect::{RequestView, RuleEnding, RuleReport, RuleRun, RuleSigns, RuleSite},
     metrics::{Metrics, RuleMetrics},
-    proxy::{Judgement, RequestContext, RuleOpinion, RuleRefusal, Ruled, Suspicion},
+    proxy::{Held, Judgement, RequestContext, RuleOpinion, RuleRefusal, Ruled, Suspicion},
     rules::{RuleSets, SiteRules},
 };
 
@@ -52,11 +52,33 @@ pub(super) struct RuleRunner {
 struct Kept {
     at: SiteIndex,
     site: SiteRules,
-    suspicion: Suspicion,
     source: std::net::IpAddr,
     request_id: String,
     method: String,
     path: String,
+}
+
+impl Kept {
+    fn of(at: SiteIndex, site: &SiteRules, request: &RequestView<'_>, context: &RequestContext<'_>) -> Self {
+        Self {
+            at,
+            site: site.clone(),
+            source: context.client,
+            request_id: context.request_id.to_owned(),
+            method: request.method.as_str().to_owned(),
+            path: path_of(request),
+        }
+    }
+
+    fn origin(&self) -> RequestOrigin<'_> {
+        RequestOrigin {
+            source: self.source,
+            site: Some(&self.site.name),
+            request_id: &self.request_id,
+            method: &self.method,
+            path: &self.path,
+        }
+    }
 }
 
 impl RuleRunner {
@@ -86,12 +108,7 @@ impl RuleRunner {
     }
 
     /// Phases 1 and 2.
-    pub(super) fn request(
-        self: &Arc<Self>,
-        request: &RequestView<'_>,
-        context: &RequestContext<'_>,
-        suspicion: Suspicion,
-    ) -> RuleOpinion {
+    pub(super) fn request(self: &Arc<Self>, request: &RequestView<'_>, context: &RequestContext<'_>) -> RuleOpinion {
         let sets = self.sets.load();
         let known = context.site.and_then(|at| Some((at, sets.site(at)?)));
         let Some((at, site)) = known.filter(|(_, site)| site.engine != EngineMode::Off) else {
@@ -110,7 +127,7 @@ impl RuleRunner {
         let mut run = RuleRun::begin(rules, scratches::take(), request, &connection);
         let ended = self.with_host(now, |host| run.head(request, host));
         if !ended && run.body_bytes() > INLINE_BODY_BYTES_MAX {
-            return self.hand_on(run, (at, site), request, context, suspicion, now);
+            return self.hand_on(run, (at, site), request, context, now);
         }
         if !ended {
             self.with_host(now, |host| run.body(host));
@@ -118,18 +135,7 @@ impl RuleRunner {
         let ruled = match run.report() {
             // The usual case, without a thought about who asked for what.
             None => self.passed(run, site, now),
-            Some(report) => {
-                let path = path_of(request);
-                let origin = RequestOrigin {
-                    source: context.client,
-                    site: Some(&site.name),
-                    request_id: context.request_id,
-                    method: request.method.as_str(),
-                    path: &path,
-                };
-                let seen = seen(at, site, suspicion, origin);
-                self.reported(run, &report, site, &seen, now)
-            }
+            Some(report) => self.held_or_reported(run, report, Kept::of(at, site, request, context), now),
         };
         self.metrics.seconds.observe((clock::boot_ns() - now.boot_ns) as f64 / 1e9);
         RuleOpinion::Now(ruled)
@@ -142,7 +148,6 @@ impl RuleRunner {
         (at, site): (SiteIndex, &SiteRules),
         request: &RequestView<'_>,
         context: &RequestContext<'_>,
-        suspicion: Suspicion,
         began: Now,
     ) -> RuleOpinion {
         let inspect = &self.config.load().inspect;
@@ -151,15 +156,7 @@ impl RuleRunner {
             LateAction::Refuse if site.engine == EngineMode::On => Judgement::Refuse(RuleRefusal::status(503)),
             LateAction::Refuse => Judgement::Pass,
         };
-        let kept = Kept {
-            at,
-            site: site.clone(),
-            suspicion,
-            source: context.client,
-            request_id: context.request_id.to_owned(),
-            method: request.method.as_str().to_owned(),
-            path: path_of(request),
-        };
+        let kept = Kept::of(at, site, request, context);
         let (verdict, answer) = oneshot::channel();
         let runner = Arc::clone(self);
         let job = move || {
@@ -171,17 +168,7 @@ impl RuleRunner {
             runner.with_host(now, |host| run.body(host));
             let ruled = match run.report() {
                 None => runner.passed(run, &kept.site, now),
-                Some(report) => {
-                    let origin = RequestOrigin {
-                        source: kept.source,
-                        site: Some(&kept.site.name),
-                        request_id: &kept.request_id,
-                        method: &kept.method,
-                        path: &kept.path,
-                    };
-                    let seen = seen(kept.at, &kept.site, kept.suspicion, origin);
-                    runner.reported(run, &report, &kept.site, &seen, now)
-                }
+                Some(report) => runner.held_or_reported(run, report, kept, now),
             };
             runner.metrics.seconds.observe((clock::boot_ns() - began.boot_ns) as f64 / 1e9);
             // The request may have gone on meanwhile; the finding stands all the same.
@@ -201,18 +188,32 @@ impl RuleRunner {
 
     /// No rule matched.
     fn passed(&self, run: RuleRun, site: &SiteRules, now: Now) -> Ruled {
+        let ruled = Ruled { signs: Some(RuleSigns::default()), ..Ruled::only(Judgement::Pass) };
         if site.wants_response {
-            return Ruled { judgement: Judgement::Pass, run: Some(run) };
+            return Ruled { run: Some(run), ..ruled };
         }
         self.end(run, now);
-        Ruled::only(Judgement::Pass)
+        ruled
     }
 
-    /// Some rule matched.
-    fn reported(&self, run: RuleRun, report: &RuleReport, site: &SiteRules, seen: &Seen<'_>, now: Now) -> Ruled {
-        let judgement = self.judge(report, seen, now);
-        if judgement == Judgement::Pass && site.wants_response {
-            return Ruled { judgement, run: Some(run) };
+    /// Some rule matched. Where models have to agree with a score, that waits for them.
+    fn held_or_reported(self: &Arc<Self>, run: RuleRun, report: RuleReport, kept: Kept, now: Now) -> Ruled {
+        let signs = Some(RuleSigns::of(&report));
+        let is_held = kept.site.confirm == RulesConfirm::Models
+            && kept.site.engine == EngineMode::On
+            && report.ending.as_ref().is_some_and(RuleEnding::is_by_score);
+        if !is_held {
+            return Ruled { signs, ..self.reported(run, &report, &kept, Suspicion::Unknown, now) };
+        }
+        let runner = Arc::clone(self);
+        let held = Held::new(move |suspicion| runner.reported(run, &report, &kept, suspicion, now));
+        Ruled { signs, held: Some(held), ..Ruled::only(Judgement::Pass) }
+    }
+
+    fn reported(&self, run: RuleRun, report: &RuleReport, kept: &Kept, suspicion: Suspicion, now: Now) -> Ruled {
+        let judgement = self.judge(report, &seen(kept.at, &kept.site, suspicion, kept.origin()), now);
+        if judgement == Judgement::Pass && kept.site.wants_response {
+            return Ruled { run: Some(run), ..Ruled::only(judgement) };
         }
         self.end(run, now);
         Ruled::only(judgement)

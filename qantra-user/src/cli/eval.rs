@@ -56,7 +56,8 @@ pub(super) struct Args {
     /// ONNX Runtime's shared library [default: `models.runtime`]
     #[arg(long, value_name = "FILE")]
     runtime: Option<PathBuf>,
-    /// The rules are the Core Rule Set of this folder, as it comes [default: `[inspect]`, when it names a rule set]
+    /// The rules are the Core Rule Set of this folder, as it comes [default: `[inspect]`, when it names a rule set, else
+    /// Debian's modsecurity-crs, where it is installed]
     #[arg(long, value_name = "DIR")]
     crs: Option<PathBuf>,
     /// The classifier's confidence from which a request counts as found [default: the manifest's]
@@ -100,7 +101,8 @@ struct Report {
     time_us: Times,
     /// The share of requests that the gate sent to the classifier.
     flagged: f64,
-    confidence: f32,
+    /// From which the models refuse: from the fields alone, and with rules.
+    confidence: [f32; 2],
     /// How many benign requests the confidence was calibrated on.
     #[serde(skip_serializing_if = "Option::is_none")]
     calibrated_on: Option<usize>,
@@ -114,12 +116,10 @@ struct Report {
 struct Modes {
     rules: Option<Rates>,
     models: Rates,
-    /// Rules or models refuse.
+    /// What is refused with `inspect.confirm = "models"`: models weigh what rules matched, and have the last word.
     both: Rates,
-    /// Models refuse, or rules do and the gate flags.
-    agreed: Option<Rates>,
-    /// Models refuse, or rules do with `inspect.confirm = "models"`.
-    confirmed: Option<Rates>,
+    /// What is refused with `inspect.confirm = "none"`: rules or models refuse.
+    either: Option<Rates>,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,10 +133,11 @@ struct Times {
     rules_p99: Option<f64>,
 }
 
-const NO_RULES: &str = "rules: null, no rule set is configured and none was given by --crs; `both` is the models alone";
-const WITH_RULES: &str = "rules: refused at the set's own thresholds; `both`: rules or models refuse, as the proxy does; \
-                          `agreed`: models refuse, or rules do and the gate flags; `confirmed`: models refuse, or rules do as \
-                          with `inspect.confirm = \"models\"`: what they are not sure of only where the gate flags";
+const NO_RULES: &str =
+    "rules: null, no rule set is configured, installed or given by --crs; `both` is the models alone";
+const WITH_RULES: &str = "rules: refused at the set's own thresholds; `models`: from the fields alone; `both`: models weigh the \
+                          fields and what rules matched, as with `inspect.confirm = \"models\"`; `either`: rules or models \
+                          refuse, as with `inspect.confirm = \"none\"`";
 const TIME: &str = "time: one thread; rules, fields, gate, and the classifier where the gate flags; reading the corpus is not \
                     counted";
 
@@ -173,17 +174,15 @@ struct AllTallies {
     rules: Tallies,
     models: Tallies,
     both: Tallies,
-    agreed: Tallies,
-    confirmed: Tallies,
+    either: Tallies,
 }
 
 impl AllTallies {
     fn add(&mut self, source: &str, class: Option<&str>, is_malicious: bool, verdict: &Verdict) {
         self.rules.add(source, class, is_malicious, verdict.by_rules);
         self.models.add(source, class, is_malicious, verdict.by_models());
-        self.both.add(source, class, is_malicious, verdict.by_rules || verdict.by_models());
-        self.agreed.add(source, class, is_malicious, verdict.by_models() || (verdict.by_rules && verdict.flagged));
-        self.confirmed.add(source, class, is_malicious, verdict.by_models() || verdict.by_confirmed_rules());
+        self.both.add(source, class, is_malicious, verdict.by_both());
+        self.either.add(source, class, is_malicious, verdict.by_either());
     }
 
     fn modes(&self, has_rules: bool) -> Modes {
@@ -191,22 +190,19 @@ impl AllTallies {
             rules: has_rules.then(|| self.rules.all.rates()),
             models: self.models.all.rates(),
             both: self.both.all.rates(),
-            agreed: has_rules.then(|| self.agreed.all.rates()),
-            confirmed: has_rules.then(|| self.confirmed.all.rates()),
+            either: has_rules.then(|| self.either.all.rates()),
         }
     }
 
     fn modes_by_source(&self, has_rules: bool) -> BTreeMap<String, Modes> {
-        let (mut rules, mut agreed) = (self.rules.by_source(), self.agreed.by_source());
+        let (mut rules, mut either) = (self.rules.by_source(), self.either.by_source());
         let mut models = self.models.by_source();
-        let mut confirmed = self.confirmed.by_source();
         let modes = |(source, both): (String, Rates)| {
             let modes = Modes {
                 rules: rules.remove(&source).filter(|_| has_rules),
                 models: models.remove(&source)?,
                 both,
-                agreed: agreed.remove(&source).filter(|_| has_rules),
-                confirmed: confirmed.remove(&source).filter(|_| has_rules),
+                either: either.remove(&source).filter(|_| has_rules),
             };
             Some((source, modes))
         };
@@ -240,14 +236,14 @@ impl Evaluation {
         self.times_ns.push(verdict.rules_ns + verdict.models_ns);
         self.rules_ns.push(verdict.rules_ns);
         self.flagged += u64::from(verdict.flagged);
-        let is_found = verdict.by_rules || verdict.by_models();
+        let is_found = verdict.by_both();
         let source = row.source.as_deref().unwrap_or("unnamed");
         self.all.add(source, row.class.as_deref(), is_malicious, &verdict);
         if row.core {
             self.core.add(source, row.class.as_deref(), is_malicious, &verdict);
         }
         if let Some(wrong) = wrong.filter(|_| is_found != is_malicious) {
-            let models = match &verdict.answer {
+            let models = match &verdict.by_all {
                 Answer::Attack(attack) => serde_json::json!({"class": attack.class, "evidence": attack.evidence}),
                 Answer::Pass => serde_json::json!({"flagged": verdict.flagged, "excess": verdict.excess}),
             };
@@ -347,7 +343,7 @@ fn rendered(report: &Report, output: Output) -> String {
     };
     let named = |suffix: &str, modes: &Modes| {
         let all = [("rules", modes.rules.as_ref()), ("models", Some(&modes.models)), ("both", Some(&modes.both))];
-        let all = all.into_iter().chain([("agreed", modes.agreed.as_ref()), ("confirmed", modes.confirmed.as_ref())]);
+        let all = all.into_iter().chain([("either", modes.either.as_ref())]);
         all.filter_map(|(name, rates)| Some(row(format!("{name}{suffix}"), rates?))).collect::<Vec<_>>()
     };
     let mut rows = named("", &report.modes);
@@ -356,7 +352,8 @@ fn rendered(report: &Report, output: Output) -> String {
     rows.extend(report.by_class.iter().map(|(class, rates)| row(format!("class {class}"), rates)));
     let mut text = output.table(&["", "MALICIOUS", "FOUND", "95 %", "BENIGN", "REFUSED", "95 %"], &rows);
     let accuracy = share(report.modes.both.balanced_accuracy);
-    text += &format!("balanced accuracy of both {accuracy}, confidence from {:.4}\n", report.confidence);
+    let [fields, all] = report.confidence;
+    text += &format!("balanced accuracy of both {accuracy}, confidence from {fields:.4}, with rules {all:.4}\n");
     if let Some(count) = report.calibrated_on {
         text += &format!("the confidence is calibrated on {count} benign requests\n");
     }

@@ -58,7 +58,7 @@ pub enum RulesConfirm {
     /// Nobody: the score alone refuses, as with ModSecurity.
     #[default]
     None,
-    /// The request models: a score below three times the threshold refuses only what their gate finds suspicious as well.
+    /// The request models: they weigh what rules matched, and have the last word about a score.
     /// Rules that deny by themselves need nobody's word.
     Models,
 }

@@ -14,7 +14,7 @@ pub use behaviour::{BehaviourDetectors, DetectorStats};
 pub use episode::{Detector, Episodes};
 pub use finding::{AttackClass, Evidence, Finding, Measurement, RequestRef, RuleEvidence, Severity, Weight};
 pub use request::{RequestOrigin, from_attack, from_violation, severity_of};
-pub use rules::{from_rules, stands_alone};
+pub use rules::from_rules;
 
 #[cfg(test)]
 mod behaviour_tests;

@@ -34,20 +34,6 @@ enum Tells {
     Nothing,
 }
 
-/// A score of so many times the threshold needs nobody's word. At twice the threshold, and by libinjection alone, recorded
-/// browsing is still refused four times as often.
-const ALONE_TIMES: u32 = 3;
-
-/// Whether what rules say of a request refuses it where the request models have to agree (`inspect.confirm`), although they
-/// find nothing in it. Rules that deny by themselves are not asked about.
-#[must_use]
-pub fn stands_alone(report: &RuleReport) -> bool {
-    match &report.ending {
-        Some(ending) if ending.is_by_score() => report.score >= report.threshold.saturating_mul(ALONE_TIMES),
-        _ => true,
-    }
-}
-
 /// The finding of what rules matched; `None` where it is none of the client's doing.
 #[must_use]
 pub fn from_rules(report: &RuleReport, ruleset: &str, origin: &RequestOrigin<'_>, now: Now) -> Option<Finding> {
@@ -222,23 +208,6 @@ mod tests {
         }
         let form = judged(vec![found(1, 2, &["attack-protocol"]); 8], 40).map(|finding| finding.confidence);
         assert!(form < Some(policy / 2.0), "matters of form are far weaker than attacks: {form:?}");
-    }
-
-    #[test]
-    fn a_score_stands_alone_from_three_times_the_threshold_on_and_a_rule_that_denies_always() {
-        for (rule_id, score, alone) in [
-            (949_110, 5, false),
-            (949_110, 14, false),
-            (949_110, 15, true),
-            (949_111, 5, false),
-            (77, 0, true),
-            (0, 0, true),
-        ] {
-            let ending = Some(RuleEnding { status: 403, rule_id, location: None, is_drop: false });
-            let report = RuleReport { ending, score, threshold: 5, ..RuleReport::default() };
-            assert_eq!(stands_alone(&report), alone, "rule {rule_id} at {score}");
-        }
-        assert!(stands_alone(&RuleReport::default()), "what refuses nothing needs no word");
     }
 
     #[test]

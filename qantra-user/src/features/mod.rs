@@ -2,6 +2,7 @@
 //! and serving run this very code, so a feature is never computed twice in two ways.
 
 pub mod http;
+pub mod request;
 mod schema;
 pub mod source;
 

@@ -1,13 +1,14 @@
 //! Enters: a body and the headers that describe it. Leaves: its fields. It must never trust the content type: what
 //! looks like JSON is taken for JSON, and what fits nothing is looked at as text.
 
-use std::ops::Range;
+use std::{io::Read, ops::Range};
 
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 
 use super::{
     decode,
-    field::{Encoding, FieldKind, Fields},
+    field::{BYTES_MAX, Encoding, FieldKind, Fields},
     json, simple_name,
 };
 
@@ -19,6 +20,33 @@ pub(super) fn read(fields: &mut Fields, headers: &HeaderMap, body: &[u8]) {
     if body.is_empty() {
         return;
     }
+    let Some(inflated) = inflate(fields, headers, body) else { return read_plain(fields, headers, body) };
+    read_plain(fields, headers, &inflated);
+    fields.keep_inflated(inflated);
+}
+
+/// A gzipped or deflated body, as far as it can be read and fits; `None` for any other. By its first bytes, since
+/// applications differ in which header they believe.
+fn inflate(fields: &mut Fields, headers: &HeaderMap, body: &[u8]) -> Option<Vec<u8>> {
+    let is_gzip = body.starts_with(&[0x1F, 0x8B, 8]);
+    let says = headers.get(header::CONTENT_ENCODING).is_some_and(|value| is_kind(value.as_bytes(), b"deflate"));
+    let mut inflated = (is_gzip || says).then(|| fields.take_inflated())?;
+    let limit = BYTES_MAX as u64;
+    // A broken end, or one that was not handed over, leaves what was read before it.
+    let _ = if is_gzip {
+        MultiGzDecoder::new(body).take(limit).read_to_end(&mut inflated)
+    } else {
+        ZlibDecoder::new(body).take(limit).read_to_end(&mut inflated)
+    };
+    if inflated.is_empty() {
+        fields.keep_inflated(inflated);
+        return None;
+    }
+    fields.truncated_mut().bytes |= inflated.len() == BYTES_MAX;
+    Some(inflated)
+}
+
+fn read_plain(fields: &mut Fields, headers: &HeaderMap, body: &[u8]) {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
     if is_kind(content_type, b"multipart/")
         && let Some(boundary) = parameter(content_type, b"boundary")
@@ -39,6 +67,10 @@ pub(super) fn read(fields: &mut Fields, headers: &HeaderMap, body: &[u8]) {
         return fields.read_pairs("form", body);
     }
     let name = fields.name("body", b"");
+    if content_type.is_empty() && decode::is_mostly_text(body) {
+        // Without a type, many frameworks take a body for a form.
+        return fields.push(FieldKind::Text, name, body, Encoding::Form, 0);
+    }
     content(fields, FieldKind::Text, name, body);
 }
 

@@ -12,7 +12,7 @@ pub(super) fn form(bytes: &mut [u8]) -> usize {
 /// Undoes `%XX` and IIS's `%uXXXX`, and folds overlong two-byte UTF-8 (`%c0%af`) into the ASCII that it stands for.
 pub(super) fn percent(bytes: &mut [u8]) -> usize {
     if !bytes.contains(&b'%') {
-        return bytes.len();
+        return fold_overlong(bytes);
     }
     let (mut read, mut write) = (0, 0);
     while read < bytes.len() {
@@ -21,7 +21,6 @@ pub(super) fn percent(bytes: &mut [u8]) -> usize {
                 bytes[write] = byte;
                 read += 3;
                 write += 1;
-                fold_overlong(bytes, &mut write);
                 continue;
             }
             if matches!(bytes.get(read + 1), Some(b'u' | b'U'))
@@ -36,31 +35,61 @@ pub(super) fn percent(bytes: &mut [u8]) -> usize {
         read += 1;
         write += 1;
     }
+    fold_overlong(&mut bytes[..write])
+}
+
+/// Folds UTF-8 that is longer than it need be (`C0 AF`, `E0 80 AF`, up to six bytes) into the ASCII that it stands for:
+/// no valid encoder writes that, and old path checks are fooled by it. After `C0` and `C1`, which are never valid, any
+/// byte counts, as it did in old web servers.
+fn fold_overlong(bytes: &mut [u8]) -> usize {
+    if !bytes.iter().any(|byte| matches!(byte, 0xC0 | 0xC1 | 0xE0 | 0xF0 | 0xF8 | 0xFC)) {
+        return bytes.len();
+    }
+    let (mut read, mut write) = (0, 0);
+    while read < bytes.len() {
+        let (byte, length) = overlong(&bytes[read..]).unwrap_or((bytes[read], 1));
+        bytes[write] = byte;
+        read += length;
+        write += 1;
+    }
     write
 }
 
-/// The last two written bytes as one ASCII character when they are `C0`/`C1` and a continuation: no valid encoder
-/// writes that, and old path checks are fooled by it.
-fn fold_overlong(bytes: &mut [u8], write: &mut usize) {
-    if *write >= 2 && matches!(bytes[*write - 2], 0xC0 | 0xC1) && bytes[*write - 1] & 0xC0 == 0x80 {
-        bytes[*write - 2] = (bytes[*write - 2] & 1) << 6 | bytes[*write - 1] & 0x3F;
-        *write -= 1;
-    }
+/// The ASCII character that an overlong sequence at the beginning stands for, and the sequence's length.
+fn overlong(bytes: &[u8]) -> Option<(u8, usize)> {
+    let (lead, rest) = bytes.split_first()?;
+    let length = match lead {
+        0xC0 | 0xC1 => {
+            let next = rest.first()?;
+            return Some(((lead & 1) << 6 | next & 0x3F, 2)).filter(|_| *next < 0xC0);
+        }
+        0xE0 => 3,
+        0xF0 => 4,
+        0xF8 => 5,
+        0xFC => 6,
+        _ => return None,
+    };
+    // All but the last two bytes carry nothing: with a bit set there it would be a character of its own.
+    let (last, zeros) = rest.get(..length - 1)?.split_last()?;
+    let (high, zeros) = zeros.split_last()?;
+    let fits = zeros.iter().all(|byte| *byte == 0x80) && matches!(high, 0x80 | 0x81) && last & 0xC0 == 0x80;
+    fits.then_some(((high & 1) << 6 | last & 0x3F, length))
 }
 
 /// Whether [`escapes`] can change anything.
 pub(super) fn may_be_escaped(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| matches!(byte, b'&' | b'\\' | 0xEF))
+    bytes.iter().any(|byte| matches!(byte, b'&' | b'\\' | 0xE2 | 0xE3 | 0xEE | 0xEF))
 }
 
-/// Undoes HTML character references, JavaScript and JSON escapes, and full-width forms of ASCII (U+FF01 to U+FF5E).
+/// Undoes HTML character references, JavaScript and JSON escapes, and letters that applications with an older character
+/// set fit to ASCII: full-width forms (U+FF01 to U+FF5E), slashes, dots and angle brackets of other blocks.
 pub(super) fn escapes(bytes: &mut [u8]) -> usize {
     let (mut read, mut write) = (0, 0);
     while read < bytes.len() {
         let decoded = match bytes[read] {
             b'&' => entity(bytes, read),
             b'\\' => backslash(bytes, read),
-            0xEF => full_width(bytes, read),
+            0xE2 | 0xE3 | 0xEE | 0xEF => full_width(bytes, read).or_else(|| best_fit(bytes, read)),
             _ => None,
         };
         match decoded {
@@ -146,6 +175,20 @@ fn full_width(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
         (0xBD, last @ 0x80..=0x9E) => Some((u32::from(*last) - 0x20, 3)),
         _ => None,
     }
+}
+
+/// What looks like a separator, a dot or a bracket: U+2024, U+2039, U+203A, U+2044, U+2215, U+2216, U+29F8, U+29F9,
+/// U+3002, U+3008, U+3009, U+FE68, and U+EFC8 and U+F025, which a code page of Windows fits to separators.
+fn best_fit(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let ascii = match bytes.get(at..at + 3)? {
+        [0xE2, 0x80, 0xA4] | [0xE3, 0x80, 0x82] => b'.',
+        [0xE2, 0x80, 0xB9] | [0xE3, 0x80, 0x88] => b'<',
+        [0xE2, 0x80, 0xBA] | [0xE3, 0x80, 0x89] => b'>',
+        [0xE2, 0x81, 0x84] | [0xE2, 0x88, 0x95] | [0xE2, 0xA7, 0xB8] | [0xEF, 0x80, 0xA5] => b'/',
+        [0xE2, 0x88, 0x96] | [0xE2, 0xA7, 0xB9] | [0xEF, 0xB9, 0xA8] | [0xEE, 0xBF, 0x88] => b'\\',
+        _ => return None,
+    };
+    Some((u32::from(ascii), 3))
 }
 
 /// Undoes the escapes of a JSON string (RFC 8259, 7), the one-letter ones included.
@@ -275,10 +318,13 @@ mod tests {
     fn encodings_are_undone() {
         check(form, b"a+b%20c%2", b"a b c%2");
         check(percent, b"%27%zz+%u003cscript", b"'%zz+<script");
-        check(percent, b"..%c0%af..", b"../..");
+        check(percent, b"..%c0%af..%c1%1c", b"../..\\");
+        check(percent, b"%e0%80%ae%f0%80%80%ae%f8%80%80%80%af%fc%80%80%80%80%ae", b"../.");
+        check(percent, "%e0%a0%80 à ÀÁ".as_bytes(), "\u{800} à ÀÁ".as_bytes());
         check(escapes, b"&#x3c;img&#62 &LT;b&gt; &unknown; &#;", b"<img> <b> &unknown; &#;");
         check(escapes, br"\x3cscript\u003e\u{3c}\q\", br"<script><\q\");
         check(escapes, "／etc＜".as_bytes(), b"/etc<");
+        check(escapes, "..∕..∖〈‹…".as_bytes(), "../..\\<<…".as_bytes());
         check(json_string, br#"a\n\"\u00e9\\"#, "a\n\"é\\".as_bytes());
         check(base64, b"PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==", b"<script>alert(1)</script>");
     }

@@ -113,6 +113,7 @@ pub struct Fields {
     spans: Vec<Span>,
     truncated: Truncated,
     pub(super) json_stack: Vec<(u8, u32)>,
+    inflated: Vec<u8>,
 }
 
 /// How a raw piece is decoded before it becomes a field.
@@ -181,6 +182,18 @@ impl Fields {
         self.names.clear();
         self.spans.clear();
         self.truncated = Truncated::default();
+    }
+
+    /// Lends the buffer for a compressed body, empty.
+    pub(super) fn take_inflated(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.inflated);
+        buffer.clear();
+        buffer
+    }
+
+    /// Takes it back, for the next request.
+    pub(super) fn keep_inflated(&mut self, buffer: Vec<u8>) {
+        self.inflated = buffer;
     }
 
     /// Whether another field can be named apart; when not, the caller hands over the rest in one piece.

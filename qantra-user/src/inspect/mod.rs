@@ -12,6 +12,7 @@ mod mask;
 mod raw;
 mod request;
 mod rules;
+mod signs;
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -20,6 +21,7 @@ pub use mask::excerpt;
 pub use raw::RawRequest;
 pub use request::RequestView;
 pub use rules::{RuleEnding, RuleMatch, RuleReport, RuleRun, RuleSite};
+pub use signs::{ATTACK_TAGS, RuleSigns, SIGN_PLACES};
 
 use field::Encoding;
 

@@ -287,7 +287,7 @@ const fn is_worse(pair: &BeforeAfter) -> bool {
 
 /// By group: what one visitor or one origin sent is never on both sides.
 fn is_held_out(corpus: &Corpus, bag: &Bag) -> bool {
-    corpus.groups()[bag.group as usize].key % HELD_OUT == 0
+    corpus.groups()[bag.group as usize].key.is_multiple_of(HELD_OUT)
 }
 
 /// Weights of the bags: a group counts by the root of its size, no group that nobody chose for more than its share, and

@@ -78,7 +78,7 @@ fn database_site() -> Vec<Sample> {
     let tables = ["orders", "users", "items", "prices", "stock", "visits", "carts", "mails"];
     let mut samples = Vec::new();
     for (number, table) in tables.iter().cycle().take(160).enumerate() {
-        let text = format!("select name from {table} where id = {number} order by name");
+        let text = format!("x' union all select name, concat(id, {number}), null from {table} -- -");
         samples.push(sample(&text, Label::Benign, number as u64 % 40, Voucher::Person));
     }
     samples
@@ -87,7 +87,7 @@ fn database_site() -> Vec<Sample> {
 #[test]
 fn labels_are_learnt_and_the_golden_set_stays_as_good() {
     let prior = shipped();
-    let odd = "select name from books where id = 7 order by name";
+    let odd = "x' union all select name, concat(id, 7), null from books -- -";
     assert!(excess(&prior, odd) > 0.0, "the shipped gate flags it");
     let trained = train(&prior, &corpus(&database_site()), &golden(), &TrainOptions::default(), |_| {}).unwrap();
     assert!(excess(&trained.gate, odd) < excess(&prior, odd) - 0.5);

@@ -8,21 +8,21 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Manifest, ModelError, ModelRole, Runtime, SourceModels,
-    classifier::Core,
+    Manifest, ModelError, ModelRole, Runtime, SourceModels, Verdict,
+    core::Core,
     error::one_line,
-    gate::{FlaggedField, RequestGate},
+    gate::{Case, FlaggedField, RequestGate},
 };
 use crate::{
     features::{
-        http::{CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, http_schema},
+        http::{CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, http_schema, shape},
+        request::{ASKED_MAX, FIELD_CLASSES},
         source::{SOURCE_COLUMNS, SourceVector},
     },
+    inspect::RuleSigns,
     metrics::resident_bytes,
 };
 
-/// Most fields of one request that the classifier is asked about, so what one request may cost.
-const FIELDS_OF_A_REQUEST: usize = 4;
 /// How often a batch is run; the median counts.
 const RUNS: usize = 9;
 /// How many more copies are loaded to see what one takes.
@@ -68,9 +68,9 @@ pub fn check_folder(dir: &Path, runtime: &Path, deadline_ms: u64) -> Result<Chec
     let empty = resident();
     let runtime = Runtime::load(runtime)?;
     let with_runtime = resident();
-    let (first, classifier_ms, sources_ms) = load_and_run(&manifest, &runtime, RUNS)?;
+    let (first, request_ms, sources_ms) = load_and_run(&manifest, &runtime, RUNS)?;
     let model = &manifest.entry(ModelRole::RequestClassifier)?.name;
-    in_time(model, "one request's fields", classifier_ms, deadline_ms as f64 / 2.0)?;
+    in_time(model, "one request's fields", request_ms, deadline_ms as f64 / 2.0)?;
     in_time("source models", "a look at 1,024 sources", sources_ms, SOURCES_MS_MAX)?;
     let full = resident();
     let copies = (0..COPIES).map(|_| load_and_run(&manifest, &runtime, 1));
@@ -88,7 +88,7 @@ pub fn check_folder(dir: &Path, runtime: &Path, deadline_ms: u64) -> Result<Chec
         sha256: entry.sha256.clone(),
         canary_ms: match entry.role {
             ModelRole::RequestGate => None,
-            ModelRole::RequestClassifier => Some(classifier_ms),
+            ModelRole::RequestClassifier | ModelRole::RequestJudge | ModelRole::RequestJudgeRules => Some(request_ms),
             ModelRole::SourceForest | ModelRole::SourceClassifier => Some(sources_ms),
         },
     });
@@ -102,32 +102,44 @@ pub fn check_folder(dir: &Path, runtime: &Path, deadline_ms: u64) -> Result<Chec
 
 type Loaded = (RequestGate, Core, SourceModels);
 
-/// Loads one copy of every model and runs it; returns what the classifier and the source models took, in ms.
+/// Loads one copy of every model and runs it; returns what the request models and the source models took, in ms.
 fn load_and_run(manifest: &Manifest, runtime: &Runtime, runs: usize) -> Result<(Loaded, f64, f64), ModelError> {
     let schema = http_schema().hash();
     let entry = manifest.entry(ModelRole::RequestGate)?;
     let gate = RequestGate::load(runtime, entry, &manifest.file(entry, &schema)?)?;
-    let entry = manifest.entry(ModelRole::RequestClassifier)?;
-    let mut core = Core::load(runtime, entry, &manifest.file(entry, &schema)?, None)?;
-    let classifier_ms = classifier(&mut core, &entry.name, runs)?;
+    let mut core = Core::load(runtime, manifest, None)?;
+    let request_ms = request(&mut core, &manifest.entry(ModelRole::RequestClassifier)?.name, runs)?;
     let mut source = SourceModels::load(runtime, manifest, None)?;
     let sources_ms = sources(&mut source, runs)?;
-    Ok(((gate, core, source), classifier_ms, sources_ms))
+    Ok(((gate, core, source), request_ms, sources_ms))
 }
 
 /// Requests whose fields are as long as they get.
-fn classifier(core: &mut Core, model: &str, runs: usize) -> Result<f64, ModelError> {
+fn request(core: &mut Core, model: &str, runs: usize) -> Result<f64, ModelError> {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
-    let mut times = Vec::with_capacity(RUNS);
-    for _ in 0..runs {
-        let fields: Vec<FlaggedField> = (0..FIELDS_OF_A_REQUEST).map(|_| field(&mut random)).collect();
+    let mut times = Vec::with_capacity(2 * RUNS);
+    for run in 0..2 * runs {
+        let case = Case {
+            fields: (0..ASKED_MAX).map(|_| field(&mut random)).collect(),
+            kinds: std::array::from_fn(|_| random.share() * 20.0 - 6.0),
+            signs: (run % 2 == 1).then(|| signs(&mut random)),
+        };
         let begun_ms = thread_ms();
-        let answers = core.classify(fields.iter())?;
+        let verdicts = core.judge(&[&case])?;
         times.push(thread_ms() - begun_ms);
-        sensible(model, answers.len() == fields.len() && answers.iter().all(|(_, confidence)| confidence.is_finite()))?;
-        probabilities(model, core.probabilities(fields.iter())?.as_slice(), core.class_count())?;
+        let is_share = |verdict: &Verdict| (0.0..=1.0).contains(&verdict.confidence);
+        sensible(model, verdicts.len() == 1 && verdicts.iter().all(is_share))?;
+        probabilities(model, core.probabilities(case.fields.iter())?.as_slice(), FIELD_CLASSES)?;
     }
     Ok(median(times))
+}
+
+fn signs(random: &mut Random) -> RuleSigns {
+    RuleSigns {
+        attacks: std::array::from_fn(|_| (random.next() % 4) as u8),
+        places: std::array::from_fn(|_| (random.next() % 4) as u8),
+        score: (random.next() % 60) as u16,
+    }
 }
 
 fn field(random: &mut Random) -> FlaggedField {
@@ -136,7 +148,8 @@ fn field(random: &mut Random) -> FlaggedField {
         name: String::new(),
         excerpt: String::new(),
         ids: (0..length).map(|_| (random.next() % GRAM_BUCKETS as u64) as u16).collect(),
-        score: 0.0,
+        shape: shape(b"a'b<c"),
+        score: random.share() * 10.0,
         threshold: 0.0,
         weights: Vec::new(),
         lowered_by: 0.0,

@@ -17,10 +17,11 @@ use super::{
 use crate::{
     detect::Weight,
     features::http::{
-        CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, KIND_ID_BASE, PADDING_ID, Position,
-        for_each_position, gram_text,
+        CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, KIND_ID_BASE, PADDING_ID, Position, SHAPES,
+        for_each_position, gram_text, shape,
     },
-    inspect::{Field, FieldKind, Fields, RequestView},
+    features::request::ASKED_MAX,
+    inspect::{Field, FieldKind, Fields, RequestView, RuleSigns},
 };
 
 /// Lengths of the windows, in positions. A field of at most the longest is a window as a whole, too.
@@ -28,8 +29,6 @@ const WINDOWS: [usize; 3] = [16, 32, 64];
 const WINDOW_MAX: usize = 64;
 /// Added to a window's length under the root, so that a few positions alone do not decide.
 const LENGTH_PRIOR: f32 = 4.0;
-/// Most flagged fields of one request that the classifier is asked about: the worst ones.
-const FLAGGED_MAX: usize = 4;
 /// Table entries are multiples of the largest weight's share of this.
 const TABLE_STEPS: f32 = 32_000.0;
 
@@ -40,7 +39,8 @@ pub struct Scratch {
     sums: Vec<i32>,
     cache: ScoreCache,
     cached_gate: u64,
-    flagged: Vec<Flagged>,
+    kinds: [f32; FieldKind::ALL.len()],
+    worst: Vec<Worst>,
 }
 
 impl Default for Scratch {
@@ -50,7 +50,8 @@ impl Default for Scratch {
             sums: Vec::new(),
             cache: ScoreCache::new(),
             cached_gate: 0,
-            flagged: Vec::with_capacity(FLAGGED_MAX + 1),
+            kinds: [f32::NEG_INFINITY; FieldKind::ALL.len()],
+            worst: Vec::with_capacity(ASKED_MAX + 1),
         }
     }
 }
@@ -75,7 +76,7 @@ impl Scratch {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Flagged {
+struct Worst {
     field: usize,
     excess: f32,
 }
@@ -91,7 +92,18 @@ pub struct GateScore {
     pub flagged: bool,
 }
 
-/// A flagged field on its way to the classifier: it owns what it needs, the request may be gone by then.
+/// A request on its way to the classifier and the judge: it owns what they need, the request may be gone by then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// Its worst fields, worst first: no more than [`ASKED_MAX`].
+    pub fields: Vec<FlaggedField>,
+    /// Of each kind of field the worst score above its threshold; `NEG_INFINITY` where there is none.
+    pub kinds: [f32; FieldKind::ALL.len()],
+    /// What its site's rules matched; `None` where there are no rules, or they are not done yet.
+    pub signs: Option<RuleSigns>,
+}
+
+/// One of the worst fields of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlaggedField {
     /// The field's name.
@@ -100,6 +112,8 @@ pub struct FlaggedField {
     pub excerpt: String,
     /// The classifier's input.
     pub ids: Vec<u16>,
+    /// What is said of the value as a whole.
+    pub shape: [u16; SHAPES],
     /// The gate's score.
     pub score: f32,
     /// The threshold that it crossed.
@@ -108,6 +122,14 @@ pub struct FlaggedField {
     pub weights: Vec<Weight>,
     /// By how much the log-odds of an attack are lowered, because the site knows such values. The caller sets it.
     pub lowered_by: f32,
+}
+
+impl FlaggedField {
+    /// The gate's score above its threshold.
+    #[must_use]
+    pub fn excess(&self) -> f32 {
+        self.score - self.threshold
+    }
 }
 
 /// The linear model, tabulated.
@@ -171,14 +193,14 @@ impl RequestGate {
 
     /// Takes a request apart and scores every field.
     pub fn score(&self, request: &RequestView<'_>, scratch: &mut Scratch) -> GateScore {
-        let Scratch { fields, sums, cache, cached_gate, flagged } = scratch;
+        let Scratch { fields, sums, cache, cached_gate, kinds, worst } = scratch;
         if *cached_gate != self.number {
             cache.clear();
             *cached_gate = self.number;
         }
         fields.read(request);
-        flagged.clear();
-        let mut worst = GateScore { excess: f32::NEG_INFINITY, field: None, flagged: false };
+        worst.clear();
+        *kinds = [f32::NEG_INFINITY; FieldKind::ALL.len()];
         for (index, field) in fields.iter().enumerate() {
             let score = match cache.find(field.kind, field.value) {
                 Lookup::Found(score) => score,
@@ -190,22 +212,25 @@ impl RequestGate {
                 }
             };
             let excess = score - self.thresholds[field.kind as usize];
-            if excess > worst.excess {
-                worst = GateScore { excess, field: Some(index), flagged: excess > 0.0 };
-            }
-            if excess > 0.0 {
-                keep_worst(flagged, Flagged { field: index, excess });
-            }
+            let of_kind = &mut kinds[field.kind as usize];
+            *of_kind = of_kind.max(excess);
+            keep_worst(worst, Worst { field: index, excess }, fields);
         }
-        worst
+        let first = worst.first();
+        GateScore {
+            excess: first.map_or(f32::NEG_INFINITY, |one| one.excess),
+            field: first.map(|one| one.field),
+            flagged: first.is_some_and(|one| one.excess > 0.0),
+        }
     }
 
-    /// What the classifier needs of the fields that the last [`score`](Self::score) on this scratch flagged. Allocates:
-    /// it is for the few requests that are flagged.
+    /// What classifier and judge need of the request that was scored last on this scratch. Allocates: it is for the few
+    /// requests that are flagged.
     #[must_use]
-    pub fn flagged(&self, scratch: &mut Scratch) -> Vec<FlaggedField> {
-        let Scratch { fields, sums, flagged, .. } = scratch;
-        flagged.iter().filter_map(|one| Some(self.describe(&fields.get(one.field)?, sums))).collect()
+    pub fn case(&self, scratch: &mut Scratch, signs: Option<RuleSigns>) -> Case {
+        let Scratch { fields, sums, kinds, worst, .. } = scratch;
+        let described = worst.iter().filter_map(|one| Some(self.describe(&fields.get(one.field)?, sums)));
+        Case { fields: described.collect(), kinds: *kinds, signs }
     }
 
     fn describe(&self, field: &Field<'_>, sums: &mut Vec<i32>) -> FlaggedField {
@@ -218,10 +243,17 @@ impl RequestGate {
         let end = positions.len().min(start + CLASSIFIER_POSITIONS_MAX);
         let mut ids: Vec<u16> = positions[start..end].iter().flat_map(|position| position.ids).collect();
         ids.push(KIND_ID_BASE + field.kind as u16);
+        // Of a long field that which is shown, as if it were all: text around an attack must not make it look harmless.
+        let shown = match (positions.get(start), positions.get(end.saturating_sub(1))) {
+            (Some(first), Some(last)) if end - start < positions.len() => &field.value[first.at..last.at],
+            _ => field.value,
+        };
+        let shape = shape(shown);
         FlaggedField {
             name: field.name.to_owned(),
             excerpt: crate::inspect::excerpt(field, positions.get(window.start).map_or(0, |first| first.at), 120),
             ids,
+            shape,
             score: window.score,
             threshold: self.thresholds[field.kind as usize],
             weights: self.weights(field, &positions, window),
@@ -293,11 +325,22 @@ impl RequestGate {
     }
 }
 
-/// Keeps the worst few, worst first.
-fn keep_worst(flagged: &mut Vec<Flagged>, one: Flagged) {
-    let at = flagged.partition_point(|other| other.excess >= one.excess);
-    flagged.insert(at, one);
-    flagged.truncate(FLAGGED_MAX);
+/// Keeps the worst few, worst first, and of equal fields one: what stands in ten places is still one thing to look at.
+#[inline]
+fn keep_worst(worst: &mut Vec<Worst>, one: Worst, fields: &Fields) {
+    if worst.len() == ASKED_MAX && worst.last().is_some_and(|last| last.excess >= one.excess) {
+        return;
+    }
+    let at = worst.partition_point(|other| other.excess >= one.excess);
+    let is_same = |other: &Worst| {
+        let pair = fields.get(other.field).zip(fields.get(one.field));
+        pair.is_some_and(|(a, b)| a.kind == b.kind && a.value == b.value)
+    };
+    if worst[..at].iter().rev().take_while(|other| other.excess == one.excess).any(is_same) {
+        return;
+    }
+    worst.insert(at, one);
+    worst.truncate(ASKED_MAX);
 }
 
 /// Whether the model's answer for lists of ids is the sum of its answers for the single ids.

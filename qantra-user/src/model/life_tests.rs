@@ -21,7 +21,7 @@ fn bundle() -> Result<Bundle, ModelError> {
 #[test]
 fn a_bundle_is_the_same_as_folder_and_as_tar_file() -> TestResult {
     let bundle = bundle()?;
-    assert_eq!(bundle.files.len(), 4, "{:?}", bundle.files.keys());
+    assert_eq!(bundle.files.len(), 6, "{:?}", bundle.files.keys());
     let tar = bundle.to_tar()?;
     assert_eq!(Bundle::from_tar(&tar, Path::new("x"))?, bundle);
     assert_eq!(bundle.to_tar()?, tar);
@@ -244,6 +244,6 @@ fn answers_that_make_no_sense_are_refused() -> TestResult {
         assert!(said.contains("not finite numbers from 0 to 1"), "{number}: {said}");
     }
     let report = check_folder(&shipped(), &library, 20)?;
-    assert_eq!(report.models.len(), 4);
+    assert_eq!(report.models.len(), 6);
     Ok(())
 }

@@ -99,9 +99,11 @@ pub(super) fn models(manifest: &Manifest, config: &ModelsConfig) -> Vec<ModelSta
 
 fn model(entry: &ManifestEntry, config: &ModelsConfig) -> ModelStatus {
     let replaced = match entry.role {
-        ModelRole::RequestClassifier => config.request_confidence.map(|value| ("models.request_confidence", value)),
+        ModelRole::RequestJudge | ModelRole::RequestJudgeRules => {
+            config.request_confidence.map(|value| ("models.request_confidence", value))
+        }
         ModelRole::SourceClassifier => config.source_confidence.map(|value| ("models.source_confidence", value)),
-        ModelRole::RequestGate | ModelRole::SourceForest => None,
+        ModelRole::RequestGate | ModelRole::RequestClassifier | ModelRole::SourceForest => None,
     };
     let threshold = |(name, value): (&String, &f32)| match replaced {
         Some((origin, value)) if name == "confidence" => {
@@ -153,9 +155,9 @@ mod tests {
             (found.value, found.origin.clone())
         };
         let entry = manifest.entry(ModelRole::SourceClassifier).unwrap();
-        assert_eq!(threshold(ModelRole::RequestClassifier, "confidence"), (0.5, "models.request_confidence".into()));
+        assert_eq!(threshold(ModelRole::RequestJudge, "confidence"), (0.5, "models.request_confidence".into()));
         let own = entry.thresholds["confidence"];
         assert_eq!(threshold(ModelRole::SourceClassifier, "confidence"), (own, "manifest".into()));
-        assert!(models.iter().all(|model| !model.measured.is_empty() && model.schema.len() == 16));
+        assert!(models.iter().all(|model| model.schema.len() == 16));
     }
 }

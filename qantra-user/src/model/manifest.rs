@@ -33,8 +33,12 @@ const NAME_BYTES_MAX: usize = 64;
 pub enum ModelRole {
     /// The linear model that scores every field of every request.
     RequestGate,
-    /// The classifier of flagged requests.
+    /// The classifier of the worst fields of flagged requests.
     RequestClassifier,
+    /// The trees with the last word about a flagged request, from its fields alone.
+    RequestJudge,
+    /// The same, from what its site's rules matched as well.
+    RequestJudgeRules,
     /// The isolation forest over behaviour vectors of sources.
     SourceForest,
     /// The classifier of flagged sources.
@@ -48,6 +52,8 @@ impl ModelRole {
         match self {
             Self::RequestGate => "request_gate",
             Self::RequestClassifier => "request_classifier",
+            Self::RequestJudge => "request_judge",
+            Self::RequestJudgeRules => "request_judge_rules",
             Self::SourceForest => "source_forest",
             Self::SourceClassifier => "source_classifier",
         }

@@ -7,7 +7,9 @@ mod canary;
 mod check;
 mod classifier;
 mod compare;
+mod core;
 mod drift;
+mod ensembles;
 mod error;
 mod gate;
 mod guard;
@@ -30,11 +32,12 @@ mod watch;
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, SIGNATURE, VersionId};
 pub use canary::{CheckReport, CheckedModel, check_folder};
 pub use check::{CheckLimits, check_apart, confine};
-pub use classifier::{Answer, Classifier, ClassifierLimits, Core, Job, QueueFull, RequestAttack};
+pub use classifier::{Classifier, ClassifierLimits, Job, QueueFull};
 pub use compare::{Comparison, Side};
+pub use core::{Answer, Core, RequestAttack, Verdict};
 pub use drift::{FeatureDrift, Reference};
 pub use error::ModelError;
-pub use gate::{FlaggedField, GateScore, RequestGate, Scratch};
+pub use gate::{Case, FlaggedField, GateScore, RequestGate, Scratch};
 pub use life::{LifeStart, LifeVerb, ModelLife};
 pub use listing::{LiveComparison, ModelList, ModelStatus, ThresholdStatus, VersionStatus};
 pub use manifest::{Manifest, ManifestEntry, ModelRole};
@@ -52,7 +55,11 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 
 use crate::{
-    config::ModelsConfig, detect::AttackClass, features::http::http_schema, inspect::RequestView, metrics::Metrics,
+    config::ModelsConfig,
+    detect::AttackClass,
+    features::http::http_schema,
+    inspect::{RequestView, RuleSigns},
+    metrics::Metrics,
 };
 
 /// The models of requests, loaded together: what `app` keeps behind an `ArcSwap` and `qantra model load` replaces.
@@ -81,14 +88,13 @@ impl RequestModels {
         let entry = manifest.entry(ModelRole::RequestGate)?;
         let gate = RequestGate::load(runtime, entry, &manifest.file(entry, &schema)?)?;
         let gate_scored = metrics.model(&entry.name).scored;
-        let entry = manifest.entry(ModelRole::RequestClassifier)?;
+        let name = &manifest.entry(ModelRole::RequestClassifier)?.name;
         let limits = ClassifierLimits {
             batch_max: config.batch_max,
             queue_max: config.queue_max,
             confidence: config.request_confidence,
         };
-        let bytes = manifest.file(entry, &schema)?;
-        let classifier = Classifier::start(runtime, entry, &bytes, limits, metrics.model(&entry.name))?;
+        let classifier = Classifier::start(runtime, manifest, limits, metrics.model(name))?;
         Ok(Self { gate, classifier, gate_scored })
     }
 }
@@ -180,12 +186,12 @@ impl InlineRequestModels {
         let schema = http_schema().hash();
         let entry = manifest.entry(ModelRole::RequestGate)?;
         let gate = RequestGate::load(&runtime, entry, &manifest.file(entry, &schema)?)?;
-        let entry = manifest.entry(ModelRole::RequestClassifier)?;
-        let core = Core::load(&runtime, entry, &manifest.file(entry, &schema)?, confidence)?;
+        let core = Core::load(&runtime, &manifest, confidence)?;
         Ok(Self { gate, core })
     }
 
-    /// What the daemon would say of a request, had the classifier all the time it needs.
+    /// What the daemon would say of a request, had the models all the time they need. `signs` are what its site's rules
+    /// matched, where there are rules.
     ///
     /// # Errors
     /// [`ModelError`] when ONNX Runtime fails.
@@ -193,17 +199,18 @@ impl InlineRequestModels {
         &mut self,
         request: &RequestView<'_>,
         scratch: &mut Scratch,
+        signs: Option<RuleSigns>,
     ) -> Result<(GateScore, Answer), ModelError> {
         let score = self.gate.score(request, scratch);
-        if !score.flagged {
+        if !is_asked(&score, signs.as_ref()) {
             return Ok((score, Answer::Pass));
         }
-        let fields = self.gate.flagged(scratch);
-        let verdicts = self.core.classify(fields.iter())?;
-        Ok((score, self.core.answer(fields, &verdicts)))
+        let case = self.gate.case(scratch, signs);
+        let verdict = self.core.judge(&[&case])?;
+        Ok((score, verdict.first().map_or(Answer::Pass, |verdict| self.core.answer(case, verdict))))
     }
 
-    /// What the daemon would do, and the classifier's confidence below its threshold as well.
+    /// What the daemon would do, and the confidence below its threshold as well.
     ///
     /// # Errors
     /// [`ModelError`] when ONNX Runtime fails.
@@ -211,10 +218,9 @@ impl InlineRequestModels {
         if !self.gate.score(request, scratch).flagged {
             return Ok(RequestOpinion { class: None, confidence: 0.0, flagged: false });
         }
-        let verdicts = self.core.classify(self.gate.flagged(scratch).iter())?;
-        let worst = verdicts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        let (class, confidence) = worst.map_or((None, 0.0), |(class, confidence)| (Some(class), confidence));
-        let class = class.filter(|_| confidence >= self.core.threshold());
+        let verdicts = self.core.judge(&[&self.gate.case(scratch, None)])?;
+        let (class, confidence) = verdicts.first().map_or((None, 0.0), |one| (Some(one.class), one.confidence));
+        let class = class.filter(|_| confidence >= self.core.threshold(false));
         Ok(RequestOpinion { class, confidence, flagged: true })
     }
 
@@ -229,14 +235,20 @@ impl InlineRequestModels {
         &mut self.core
     }
 
-    /// Confidence from which a request is an attack.
+    /// Confidence from which a request is an attack, where rules were weighed as well or not.
     #[must_use]
-    pub const fn confidence(&self) -> f32 {
-        self.core.threshold()
+    pub const fn confidence(&self, with_rules: bool) -> f32 {
+        self.core.threshold(with_rules)
     }
 
     /// Sets that confidence, for as long as this is loaded.
-    pub const fn set_confidence(&mut self, confidence: f32) {
-        self.core.set_threshold(confidence);
+    pub const fn set_confidence(&mut self, with_rules: bool, confidence: f32) {
+        self.core.set_threshold(with_rules, confidence);
     }
+}
+
+/// Whether classifier and judge are asked about a request: the gate flags it, or rules that name an attack matched.
+#[must_use]
+pub fn is_asked(score: &GateScore, signs: Option<&RuleSigns>) -> bool {
+    score.flagged || signs.is_some_and(|signs| !signs.is_empty())
 }

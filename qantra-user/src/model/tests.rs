@@ -14,7 +14,13 @@ use super::{
     Answer, Classifier, ClassifierLimits, InlineRequestModels, Job, Manifest, MatrixSession, ModelError, ModelRole,
     Models, Runtime, Scratch,
 };
-use crate::{clock, config::ModelsConfig, features::http::http_schema, inspect::RawRequest, metrics::Metrics};
+use crate::{
+    clock,
+    config::ModelsConfig,
+    features::http::http_schema,
+    inspect::{ATTACK_TAGS, RawRequest, RuleSigns, SIGN_PLACES},
+    metrics::Metrics,
+};
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -88,7 +94,7 @@ fn known_attacks_are_found_and_named() -> TestResult {
     ];
     let mut missed = Vec::new();
     for (class, request) in cases {
-        let (score, answer) = models.judge(&request.view(), &mut scratch)?;
+        let (score, answer) = models.judge(&request.view(), &mut scratch, None)?;
         match answer {
             Answer::Attack(attack) if attack.class.as_str() == class => {
                 assert!(attack.evidence.value.is_some_and(|value| !value.is_empty() && value.len() <= 120));
@@ -136,7 +142,7 @@ fn honest_requests_pass() -> TestResult {
     ];
     let mut refused = Vec::new();
     for request in cases {
-        if let (score, Answer::Attack(attack)) = models.judge(&request.view(), &mut scratch)? {
+        if let (score, Answer::Attack(attack)) = models.judge(&request.view(), &mut scratch, None)? {
             refused.push(format!("{score:?} {attack:?}"));
         }
     }
@@ -144,14 +150,61 @@ fn honest_requests_pass() -> TestResult {
     Ok(())
 }
 
+/// What training said of these requests, with the rules' counts that it saw: the same code must come to the same numbers.
 #[test]
-fn padding_hides_nothing() -> TestResult {
+fn the_daemon_judges_as_training_did() -> TestResult {
+    #[derive(serde::Deserialize)]
+    struct Probe {
+        id: String,
+        raw: String,
+        signs: Vec<u16>,
+        confidence: [f32; 2],
+    }
+    let Some(library) = library() else { return Ok(()) };
+    let mut models = InlineRequestModels::load(&shipped(), &library, None)?;
+    let mut scratch = Scratch::new();
+    let (mut count, mut apart_sum) = (0, 0.0);
+    for line in fs::read_to_string(shipped().join("train/probe.jsonl"))?.lines() {
+        let probe: Probe = serde_json::from_str(line)?;
+        let request = RawRequest::parse(&STANDARD.decode(&probe.raw)?);
+        let (attacks, rest) = probe.signs.split_at(ATTACK_TAGS.len());
+        let signs = RuleSigns {
+            attacks: std::array::from_fn(|n| attacks[n] as u8),
+            places: std::array::from_fn(|n| rest[n] as u8),
+            score: rest[SIGN_PLACES.len()],
+        };
+        for (signs, expected) in [(None, probe.confidence[0]), (Some(signs), probe.confidence[1])] {
+            models.gate().score(&request.view(), &mut scratch);
+            let case = models.gate().case(&mut scratch, signs);
+            let verdict = models.core().judge(&[&case])?[0];
+            // Trees jump where the rounded table of the gate tips a score over a split; and long fields are judged by a
+            // stretch here, as a whole in training.
+            let odds = |share: f32| (share / (1.0 - share)).ln();
+            let apart = (odds(verdict.confidence) - odds(expected)).abs();
+            assert!(apart < 1.5, "{} {signs:?}: {} here, {expected} in training", probe.id, verdict.confidence);
+            apart_sum += apart;
+            count += 1;
+        }
+    }
+    assert!(count >= 40, "only {count} probes");
+    assert!(apart_sum / (count as f32) < 0.1, "{} apart on average", apart_sum / count as f32);
+    Ok(())
+}
+
+/// Gate and classifier look at the worst stretch of a field. The judge still lets about half of what is padded pass:
+/// models/README.md says how much.
+#[test]
+fn padding_hides_nothing_from_gate_and_classifier() -> TestResult {
     let Some(library) = library() else { return Ok(()) };
     let mut models = InlineRequestModels::load(&shipped(), &library, None)?;
     let padding = "the quick brown fox jumps over the lazy dog and goes home to sleep ".repeat(60);
     let body = format!("{{\"text\":\"{padding} 1' UNION SELECT username, password FROM users-- - {padding}\"}}");
-    let (score, answer) = models.judge(&post("/api", "application/json", &body).view(), &mut Scratch::new())?;
-    assert!(matches!(answer, Answer::Attack(_)), "{score:?} {answer:?}");
+    let mut scratch = Scratch::new();
+    let score = models.gate().score(&post("/api", "application/json", &body).view(), &mut scratch);
+    let case = models.gate().case(&mut scratch, None);
+    let verdict = models.core().judge(&[&case])?[0];
+    assert!(score.flagged && verdict.field_confidence > 0.7, "{score:?} {verdict:?}");
+    assert_eq!(verdict.class.as_str(), "sqli");
     Ok(())
 }
 
@@ -172,7 +225,13 @@ fn a_cached_score_is_the_computed_score() -> TestResult {
 /// A copy of the shipped models to break.
 fn copy() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    for file in ["manifest.toml", "request_gate.onnx", "request_classifier.onnx"] {
+    for file in [
+        "manifest.toml",
+        "request_gate.onnx",
+        "request_classifier.onnx",
+        "request_judge.onnx",
+        "request_judge_rules.onnx",
+    ] {
         fs::copy(shipped().join(file), dir.path().join(file))?;
     }
     Ok(dir)
@@ -300,20 +359,18 @@ fn late_jobs_are_dropped_and_a_full_queue_refuses() -> TestResult {
     let Some(library) = library() else { return Ok(()) };
     let runtime = Runtime::load(&library)?;
     let manifest = Manifest::read(&shipped())?;
-    let entry = manifest.entry(ModelRole::RequestClassifier)?;
-    let bytes = manifest.file(entry, &http_schema().hash())?;
-    let metrics = Metrics::new()?.model(&entry.name);
+    let metrics = Metrics::new()?.model("request-classifier");
     let limits = ClassifierLimits { batch_max: 4, queue_max: 2, confidence: None };
-    let classifier = Classifier::start(&runtime, entry, &bytes, limits, metrics.clone())?;
+    let classifier = Classifier::start(&runtime, &manifest, limits, metrics.clone())?;
     let models = InlineRequestModels::load(&shipped(), &library, None)?;
     let mut scratch = Scratch::new();
     let score = models.gate().score(&get("/?q=%3Cscript%3Ealert(1)%3C/script%3E").view(), &mut scratch);
     assert!(score.flagged);
-    let fields = models.gate().flagged(&mut scratch);
+    let case = models.gate().case(&mut scratch, None);
     let (answers, received) = crossbeam_channel::bounded(16);
     let job = |deadline_boot_ns| {
         let answers = answers.clone();
-        Job { fields: fields.clone(), deadline_boot_ns, answer: Box::new(move |answer| drop(answers.send(answer))) }
+        Job { case: case.clone(), deadline_boot_ns, answer: Box::new(move |answer| drop(answers.send(answer))) }
     };
     classifier.submit(job(clock::boot_ns() + 10_000_000_000))?;
     assert!(matches!(received.recv_timeout(Duration::from_secs(10))?, Answer::Attack(_)));
@@ -327,7 +384,7 @@ fn late_jobs_are_dropped_and_a_full_queue_refuses() -> TestResult {
         let _sent = began.send(());
         let _released = release.recv();
     });
-    classifier.submit(Job { fields: fields.clone(), deadline_boot_ns: u64::MAX, answer })?;
+    classifier.submit(Job { case: case.clone(), deadline_boot_ns: u64::MAX, answer })?;
     has_begun.recv_timeout(Duration::from_secs(10))?;
     classifier.submit(job(u64::MAX))?;
     classifier.submit(job(u64::MAX))?;
@@ -346,7 +403,7 @@ fn the_sample_of_recipes_is_judged_right() -> TestResult {
     for line in fs::read_to_string(shipped().join("train/sample.jsonl"))?.lines() {
         let row: serde_json::Value = serde_json::from_str(line)?;
         let raw = STANDARD.decode(row["raw"].as_str().unwrap_or_default())?;
-        let (_, answer) = models.judge(&RawRequest::parse(&raw).view(), &mut scratch)?;
+        let (_, answer) = models.judge(&RawRequest::parse(&raw).view(), &mut scratch, None)?;
         let is_attack = matches!(answer, Answer::Attack(_));
         if row["label"] == "benign" {
             refused += usize::from(is_attack);

@@ -19,7 +19,7 @@ use pingora::{
 };
 
 use super::{
-    Judgement, Opinion, RequestContext, RuleRefusal, Standing, body,
+    Judgement, ModelAnswer, Opinion, RequestContext, RuleRefusal, Standing, Suspicion, body,
     client::client_address,
     failure::{status_of, violation_of},
     head::{self, Refusal},
@@ -225,23 +225,35 @@ impl Filters {
             body_is_whole,
         };
         let context = ctx.context();
-        // Both look: what rules refuse without being sure of its source, the models may be sure of. The models' gate comes
-        // first, since rules may want it to agree, and the classifier works while they run.
-        let models = self.shared.judge.judge(&view, &context);
-        let rules = self.shared.judge.rules(&view, &context, models.suspicion());
-        let ruled = self.await_rules(rules).await;
+        // Both look: what rules refuse without being sure of its source, the models may be sure of. Rules come first: what
+        // matched is evidence for the models, even where it refuses nothing by itself.
+        let rules = self.shared.judge.rules(&view, &context);
+        let models = self.shared.judge.judge(&view, &context, rules.signs());
+        let mut ruled = self.await_rules(rules).await;
+        if let Some(held) = ruled.held.take() {
+            let (judgement, suspicion) = self.await_models(models).await;
+            ruled = held.resolve(suspicion);
+            ctx.rules = ruled.run;
+            return if ruled.judgement == Judgement::Pass { judgement } else { ruled.judgement };
+        }
         ctx.rules = ruled.run;
         if ruled.judgement != Judgement::Pass {
             return ruled.judgement;
         }
-        match models {
-            Opinion::Now(judgement) => judgement,
-            Opinion::Absent | Opinion::Shed => Judgement::Pass,
+        self.await_models(models).await.0
+    }
+
+    /// Waits for the models as long as they may take.
+    async fn await_models(&self, opinion: Opinion) -> (Judgement, Suspicion) {
+        match opinion {
+            Opinion::Now(judgement) => (judgement, Suspicion::None),
+            Opinion::Absent | Opinion::Shed => (Judgement::Pass, Suspicion::Unknown),
             Opinion::Soon { answer, deadline } => match tokio::time::timeout(deadline, answer).await {
-                Ok(Ok(judgement)) => judgement,
+                Ok(Ok(ModelAnswer { judgement, is_attack: true })) => (judgement, Suspicion::Some),
+                Ok(Ok(ModelAnswer { judgement, is_attack: false })) => (judgement, Suspicion::None),
                 _ => {
                     self.shared.counters.judge_late.increment();
-                    Judgement::Pass
+                    (Judgement::Pass, Suspicion::Unknown)
                 }
             },
         }

@@ -12,7 +12,7 @@ use crate::{
     config::SiteIndex,
     decide::{DecisionId, Standing},
     flow::Observation,
-    inspect::{RequestView, RuleRun},
+    inspect::{RequestView, RuleRun, RuleSigns},
 };
 
 /// What a request comes with besides itself.
@@ -69,13 +69,40 @@ pub struct Ruled {
     pub judgement: Judgement,
     /// Its run, when the site's rules look at the response as well.
     pub run: Option<RuleRun>,
+    /// What matched, for the request models; `None` for a site without rules.
+    pub signs: Option<RuleSigns>,
+    /// The models have to agree first; until then `judgement` says nothing.
+    pub held: Option<Held>,
 }
 
 impl Ruled {
-    /// Nothing more is asked of rules.
+    /// Nothing more is asked of rules, and they tell the models nothing.
     #[must_use]
     pub const fn only(judgement: Judgement) -> Self {
-        Self { judgement, run: None }
+        Self { judgement, run: None, signs: None, held: None }
+    }
+}
+
+/// A refusal that waits for the models' word.
+pub struct Held(Box<dyn FnOnce(Suspicion) -> Ruled + Send>);
+
+impl Held {
+    /// `resolve` is called with the models' word.
+    #[must_use]
+    pub fn new(resolve: impl FnOnce(Suspicion) -> Ruled + Send + 'static) -> Self {
+        Self(Box::new(resolve))
+    }
+
+    /// What becomes of the request.
+    #[must_use]
+    pub fn resolve(self, suspicion: Suspicion) -> Ruled {
+        (self.0)(suspicion)
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
     }
 }
 
@@ -95,15 +122,35 @@ pub enum RuleOpinion {
     },
 }
 
-/// What the first look of the request models tells the rules of a site that want to be confirmed.
+impl RuleOpinion {
+    /// What matched, where it is known already.
+    #[must_use]
+    pub const fn signs(&self) -> Option<RuleSigns> {
+        match self {
+            Self::Now(ruled) => ruled.signs,
+            Self::Soon { .. } => None,
+        }
+    }
+}
+
+/// What the request models tell the rules of a site that want to be confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspicion {
-    /// Nothing is suspicious.
+    /// They take the request for an honest one.
     None,
-    /// Some field is.
+    /// They take it for an attack.
     Some,
-    /// There are no models.
+    /// There are no models, or they were too late.
     Unknown,
+}
+
+/// What the request models made of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelAnswer {
+    /// What is to be done with it.
+    pub judgement: Judgement,
+    /// Whether they take it for an attack, whatever policy makes of that.
+    pub is_attack: bool,
 }
 
 /// The first answer of a [`Judge`].
@@ -118,22 +165,10 @@ pub enum Opinion {
     /// The classifier was asked. When it does not answer in time, or its sender is dropped, the request passes.
     Soon {
         /// The answer.
-        answer: oneshot::Receiver<Judgement>,
+        answer: oneshot::Receiver<ModelAnswer>,
         /// How long the request waits for it.
         deadline: Duration,
     },
-}
-
-impl Opinion {
-    /// What it tells rules.
-    #[must_use]
-    pub const fn suspicion(&self) -> Suspicion {
-        match self {
-            Self::Now(Judgement::Pass) => Suspicion::None,
-            Self::Absent => Suspicion::Unknown,
-            Self::Now(_) | Self::Shed | Self::Soon { .. } => Suspicion::Some,
-        }
-    }
 }
 
 /// The rest of Qantra, as the proxy sees it. Nothing here may block or wait.
@@ -141,11 +176,12 @@ pub trait Judge: Send + Sync + 'static {
     /// The decision in force for a client, if any. Asked once for each request, before its body is read.
     fn standing(&self, client: IpAddr) -> Option<Standing>;
 
-    /// Looks at a request: head and the inspected part of its body.
-    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>) -> Opinion;
+    /// Looks at a request: head and the inspected part of its body, and what its site's rules matched, as far as that is
+    /// known.
+    fn judge(&self, request: &RequestView<'_>, context: &RequestContext<'_>, signs: Option<RuleSigns>) -> Opinion;
 
-    /// Runs the site's rules over a request. Asked after [`Judge::judge`], before anything goes to the origin.
-    fn rules(&self, _request: &RequestView<'_>, _context: &RequestContext<'_>, _suspicion: Suspicion) -> RuleOpinion {
+    /// Runs the site's rules over a request. Asked before [`Judge::judge`].
+    fn rules(&self, _request: &RequestView<'_>, _context: &RequestContext<'_>) -> RuleOpinion {
         RuleOpinion::Now(Ruled::only(Judgement::Pass))
     }
 

@@ -35,5 +35,7 @@ mod upstream;
 pub use crate::decide::Standing;
 pub use counters::{Counter, ProxyCounters};
 pub use error::ProxyError;
-pub use judge::{Judge, Judgement, Opinion, RequestContext, RuleOpinion, RuleRefusal, Ruled, Suspicion};
+pub use judge::{
+    Held, Judge, Judgement, ModelAnswer, Opinion, RequestContext, RuleOpinion, RuleRefusal, Ruled, Suspicion,
+};
 pub use server::{Bound, Proxy, ReloadHandle};

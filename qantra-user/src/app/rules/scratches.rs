@@ -15,6 +15,7 @@ const SCRATCH_BYTES_MAX: usize = 512 * 1024;
 /// A transaction takes the box itself: it goes to other threads with it.
 #[derive(Default)]
 struct Kept {
+    #[expect(clippy::vec_box, reason = "a transaction takes the box itself, and goes to other threads with it")]
     scratches: Vec<Box<Scratch>>,
     bytes: usize,
 }

@@ -9,7 +9,7 @@ use crate::{
     clock::Now,
     config::{RulesConfirm, SiteIndex},
     decide::{Action, Standing},
-    detect::{AttackClass, Finding, RequestOrigin, RequestRef, RuleEvidence, from_rules, stands_alone},
+    detect::{AttackClass, Finding, RequestOrigin, RequestRef, RuleEvidence, from_rules},
     inspect::{RuleEnding, RuleReport},
     proxy::{Judgement, RuleRefusal, Suspicion},
 };
@@ -26,9 +26,10 @@ pub(super) struct Seen<'a> {
 }
 
 /// Whether the score alone refuses, and those who were to agree do not. Without models nobody can: then rules refuse by
-/// themselves, as they do where nobody has to.
+/// themselves, as they do where nobody has to. Rules that deny by themselves are not asked about.
 fn is_unconfirmed(confirm: RulesConfirm, suspicion: Suspicion, report: &RuleReport) -> bool {
-    confirm == RulesConfirm::Models && suspicion == Suspicion::None && !stands_alone(report)
+    let is_by_score = report.ending.as_ref().is_some_and(RuleEnding::is_by_score);
+    confirm == RulesConfirm::Models && suspicion == Suspicion::None && is_by_score
 }
 
 impl RuleRunner {
@@ -157,7 +158,7 @@ mod tests {
             (models, Suspicion::None, 5, true),
             (models, Suspicion::Some, 5, false),
             (models, Suspicion::Unknown, 5, false),
-            (models, Suspicion::None, 15, false),
+            (models, Suspicion::None, 15, true),
             (RulesConfirm::None, Suspicion::None, 5, false),
         ] {
             assert_eq!(

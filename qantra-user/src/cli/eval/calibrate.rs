@@ -5,30 +5,35 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Row, each_line, raw_request};
-use crate::model::{Answer, InlineRequestModels, Scratch};
+use super::{Row, each_line, judges::Judges, raw_request};
+use crate::model::Answer;
 
-/// Sets the models' confidence by the benign requests of a file, and gives how many there were.
-pub(super) fn run(path: &Path, max_false_positive_rate: f64, models: &mut InlineRequestModels) -> Result<usize> {
-    // Whatever the gate flags now comes back with its confidence.
-    models.set_confidence(0.0);
-    let mut scratch = Scratch::new();
-    let mut confidences = Vec::new();
+/// Sets the models' confidence by the benign requests of a file, without rules and with them, and gives how many there
+/// were.
+pub(super) fn run(path: &Path, max_false_positive_rate: f64, judges: &mut Judges) -> Result<usize> {
+    let ways: &[bool] = if judges.has_rules() { &[false, true] } else { &[false] };
+    // Whatever is asked about now comes back with its confidence.
+    ways.iter().for_each(|with_rules| judges.set_confidence(*with_rules, 0.0));
+    let mut confidences = [Vec::new(), Vec::new()];
     each_line(path, |line| {
         let row: Row = serde_json::from_slice(line)?;
         if row.label != "benign" {
             return Ok(());
         }
-        let (_, answer) = models.judge(&raw_request(&row)?.view(), &mut scratch)?;
-        confidences.push(match answer {
-            Answer::Attack(attack) => attack.confidence,
-            Answer::Pass => 0.0,
-        });
+        let verdict = judges.judge(&raw_request(&row)?.view())?;
+        for (confidences, answer) in confidences.iter_mut().zip([&verdict.by_fields, &verdict.by_all]) {
+            confidences.push(match answer {
+                Answer::Attack(attack) => attack.confidence,
+                Answer::Pass => 0.0,
+            });
+        }
         Ok(())
     })?;
-    let count = confidences.len();
-    let confidence = threshold(confidences, max_false_positive_rate).with_context(|| path.display().to_string())?;
-    models.set_confidence(confidence);
+    let count = confidences[0].len();
+    for (with_rules, confidences) in [false, true].into_iter().zip(confidences) {
+        let confidence = threshold(confidences, max_false_positive_rate).with_context(|| path.display().to_string())?;
+        judges.set_confidence(with_rules, confidence);
+    }
     Ok(count)
 }
 

@@ -13,9 +13,8 @@ use super::{Args, calibrate};
 use crate::{
     cli::{error::CliError, rules},
     clock::{self, Now},
-    config::{Config, Ruleset, SiteIndex},
-    detect::stands_alone,
-    inspect::{RequestView, RuleRun, RuleSite},
+    config::{Config, InspectConfig, Ruleset, SiteIndex},
+    inspect::{RequestView, RuleReport, RuleRun, RuleSigns, RuleSite},
     model::{self, Answer, InlineRequestModels},
     rules::{RuleSets, SiteRules},
 };
@@ -34,28 +33,36 @@ pub(super) struct Judges {
 pub(super) struct Verdict {
     /// Rules refuse it.
     pub(super) by_rules: bool,
-    /// They would with nobody's word: where `inspect.confirm` asks the models to agree.
-    pub(super) rules_stand_alone: bool,
+    /// A rule denies it by itself, whatever the score: nobody has to agree.
+    pub(super) by_rule_alone: bool,
     /// The rules that say so.
     pub(super) rule_ids: Vec<u64>,
     /// The gate sends it to the classifier.
     pub(super) flagged: bool,
     /// By how much its worst field is above the gate's threshold.
     pub(super) excess: f32,
-    pub(super) answer: Answer,
+    /// The models, from its fields alone.
+    pub(super) by_fields: Answer,
+    /// The models, from its fields and from what rules matched: the same where there are no rules.
+    pub(super) by_all: Answer,
     pub(super) rules_ns: u64,
     pub(super) models_ns: u64,
 }
 
 impl Verdict {
-    /// Rules refuse it where `inspect.confirm` is `models`.
-    pub(super) const fn by_confirmed_rules(&self) -> bool {
-        self.by_rules && (self.flagged || self.rules_stand_alone)
+    /// The models refuse it, from its fields alone.
+    pub(super) const fn by_models(&self) -> bool {
+        matches!(self.by_fields, Answer::Attack(_))
     }
 
-    /// The models refuse it.
-    pub(super) const fn by_models(&self) -> bool {
-        matches!(self.answer, Answer::Attack(_))
+    /// It is refused where `inspect.confirm` is `models`: rules are evidence for the models, which have the last word.
+    pub(super) const fn by_both(&self) -> bool {
+        self.by_rule_alone || matches!(self.by_all, Answer::Attack(_))
+    }
+
+    /// It is refused where `inspect.confirm` is `none`.
+    pub(super) const fn by_either(&self) -> bool {
+        self.by_rules || matches!(self.by_all, Answer::Attack(_))
     }
 }
 
@@ -69,7 +76,11 @@ impl Judges {
             (Some(crs), _) => Some(rules::with_crs(crs)?),
             // As a site without settings of its own has them.
             (None, Ruleset::Crs) => Some(Config { inspect: config.inspect.clone(), ..Config::default() }),
-            (None, Ruleset::None) => None,
+            // As Debian's package has them, where it is installed.
+            (None, Ruleset::None) => Some(InspectConfig::default().crs_dir)
+                .filter(|dir| dir.is_dir())
+                .map(|dir| rules::with_crs(&dir))
+                .transpose()?,
         };
         let rules = match rules {
             Some(config) => RuleSets::load(&rules::with_a_site(config))?.site(SiteIndex(0)).cloned(),
@@ -81,15 +92,20 @@ impl Judges {
 
     /// Sets the models' confidence by the benign requests of a file, and gives how many there were.
     pub(super) fn calibrate(&mut self, path: &Path, max_false_positive_rate: f64) -> Result<usize> {
-        calibrate::run(path, max_false_positive_rate, &mut self.models)
+        calibrate::run(path, max_false_positive_rate, self)
     }
 
     pub(super) const fn has_rules(&self) -> bool {
         self.rules.is_some()
     }
 
-    pub(super) const fn confidence(&self) -> f32 {
-        self.models.confidence()
+    /// Without rules and with them.
+    pub(super) const fn confidence(&self) -> [f32; 2] {
+        [self.models.confidence(false), self.models.confidence(true)]
+    }
+
+    pub(super) const fn set_confidence(&mut self, with_rules: bool, confidence: f32) {
+        self.models.set_confidence(with_rules, confidence);
     }
 
     /// `SecComponentSignature`s of the rules.
@@ -99,25 +115,33 @@ impl Judges {
 
     pub(super) fn judge(&mut self, request: &RequestView<'_>) -> Result<Verdict> {
         let began_ns = clock::boot_ns();
-        let (by_rules, rules_stand_alone, rule_ids) = self.ask_rules(request);
+        let report = self.ask_rules(request);
+        let signs = report.as_ref().map(RuleSigns::of);
         let ruled_ns = clock::boot_ns();
-        let (score, answer) = self.models.judge(request, &mut self.model_scratch)?;
+        let (score, by_all) = self.models.judge(request, &mut self.model_scratch, signs)?;
         let ended_ns = clock::boot_ns();
+        // Not counted: the daemon asks once.
+        let by_fields = match signs {
+            Some(_) => self.models.judge(request, &mut self.model_scratch, None)?.1,
+            None => by_all.clone(),
+        };
+        let ending = report.as_ref().and_then(|report| report.ending.as_ref());
         Ok(Verdict {
-            by_rules,
-            rules_stand_alone,
-            rule_ids,
+            by_rules: ending.is_some(),
+            by_rule_alone: ending.is_some_and(|ending| !ending.is_by_score()),
             flagged: score.flagged,
             excess: score.excess,
-            answer,
+            by_fields,
+            by_all,
+            rule_ids: report.map(|report| report.ids).unwrap_or_default(),
             rules_ns: ruled_ns.saturating_sub(began_ns),
             models_ns: ended_ns.saturating_sub(ruled_ns),
         })
     }
 
-    /// Whether rules refuse a request, with the engine on; whether they do so by their word alone; and those that matched.
-    fn ask_rules(&mut self, request: &RequestView<'_>) -> (bool, bool, Vec<u64>) {
-        let Some(rules) = &self.rules else { return (false, false, Vec::new()) };
+    /// What rules make of a request, with the engine on; `None` without rules.
+    fn ask_rules(&mut self, request: &RequestView<'_>) -> Option<RuleReport> {
+        let rules = self.rules.as_ref()?;
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         let connection = Connection { client, client_port: 40_000, server: local, server_port: 80, unique_id: "eval" };
@@ -129,9 +153,6 @@ impl Judges {
         }
         let report = run.report();
         self.rule_scratch = Some(run.end(&mut host));
-        report.map_or_else(
-            || (false, false, Vec::new()),
-            |report| (report.ending.is_some(), stands_alone(&report), report.ids),
-        )
+        Some(report.unwrap_or_default())
     }
 }

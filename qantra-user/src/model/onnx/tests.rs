@@ -15,8 +15,14 @@ fn shipped(file: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(file)).unwrap()
 }
 
-const SHIPPED: [&str; 4] =
-    ["request_gate.onnx", "request_classifier.onnx", "source_forest.onnx", "source_classifier.onnx"];
+const SHIPPED: [&str; 6] = [
+    "request_gate.onnx",
+    "request_classifier.onnx",
+    "request_judge.onnx",
+    "request_judge_rules.onnx",
+    "source_forest.onnx",
+    "source_classifier.onnx",
+];
 
 fn refusal(bytes: &[u8]) -> String {
     check(bytes, &OnnxLimits::DAEMON).err().map(|refusal| refusal.to_string()).unwrap_or_default()
