@@ -441,7 +441,7 @@ fn what_refuses_too_much_goes_back_by_itself_and_the_state_survives_a_restart() 
     // Everything is flagged, and everything flagged is an attack.
     let paranoid = models(|text| {
         let lower = |line: &str| match line.split_once(" = ") {
-            Some((name, _)) if name.starts_with("flag_") => format!("{name} = -1000.0"),
+            Some((name, _)) if name.starts_with("flag_") || name.starts_with("ask_") => format!("{name} = -1000.0"),
             Some(("confidence", _)) => "confidence = 0.0".to_owned(),
             _ => line.to_owned(),
         };

@@ -84,7 +84,7 @@ struct Worst {
 /// What the gate says of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GateScore {
-    /// By how much the worst field's score is above its kind's threshold: flagged when it is above 0.
+    /// By how much the worst field's score is above its kind's threshold.
     pub excess: f32,
     /// The worst field: an index into [`Scratch::fields`]. `None` for a request without any field.
     pub field: Option<usize>,
@@ -138,6 +138,9 @@ pub struct RequestGate {
     table: Box<[i16; GRAM_BUCKETS]>,
     scale: f32,
     thresholds: [f32; FieldKind::ALL.len()],
+    /// From which score on a field is a reason to ask classifier and judge: a little above the threshold, since what stands
+    /// just above it is hardly ever an attack, and common header fields do.
+    asks: [f32; FieldKind::ALL.len()],
     /// Tells caches of one model from those of another.
     number: u64,
 }
@@ -173,10 +176,12 @@ impl RequestGate {
             *slot = (weight / scale).round() as i16;
         }
         let mut thresholds = [0.0; FieldKind::ALL.len()];
+        let mut asks = [0.0; FieldKind::ALL.len()];
         for kind in FieldKind::ALL {
             thresholds[kind as usize] = entry.threshold(&format!("flag_{}", kind.as_str()))?;
+            asks[kind as usize] = entry.threshold(&format!("ask_{}", kind.as_str()))?;
         }
-        Ok(Self { table, scale, thresholds, number: NUMBER.fetch_add(1, Ordering::Relaxed) })
+        Ok(Self { table, scale, thresholds, asks, number: NUMBER.fetch_add(1, Ordering::Relaxed) })
     }
 
     /// The weight of each n-gram, as it is used: what training begins with.
@@ -201,6 +206,7 @@ impl RequestGate {
         fields.read(request);
         worst.clear();
         *kinds = [f32::NEG_INFINITY; FieldKind::ALL.len()];
+        let mut is_flagged = false;
         for (index, field) in fields.iter().enumerate() {
             let score = match cache.find(field.kind, field.value) {
                 Lookup::Found(score) => score,
@@ -212,6 +218,7 @@ impl RequestGate {
                 }
             };
             let excess = score - self.thresholds[field.kind as usize];
+            is_flagged |= score > self.asks[field.kind as usize];
             let of_kind = &mut kinds[field.kind as usize];
             *of_kind = of_kind.max(excess);
             keep_worst(worst, Worst { field: index, excess }, fields);
@@ -220,7 +227,7 @@ impl RequestGate {
         GateScore {
             excess: first.map_or(f32::NEG_INFINITY, |one| one.excess),
             field: first.map(|one| one.field),
-            flagged: first.is_some_and(|one| one.excess > 0.0),
+            flagged: is_flagged,
         }
     }
 
