@@ -22,9 +22,9 @@ def enter(work):
     """Inside new namespaces: the overlay over the system, the loopback up."""
     shutil.rmtree(work / "overlay/up/run", ignore_errors=True)
     for name in ("usr", "etc", "var", "run"):
-        for part in ("up", "work"):
+        for part in ("up", "scratch"):
             (work / "overlay" / part / name).mkdir(parents=True, exist_ok=True)
-        options = f"lowerdir=/{name},upperdir={work}/overlay/up/{name},workdir={work}/overlay/work/{name}"
+        options = f"lowerdir=/{name},upperdir={work}/overlay/up/{name},workdir={work}/overlay/scratch/{name}"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, f"/{name}"], check=True)
     # With the machine's own network it is up already; in a new one it is not.
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False, capture_output=True)

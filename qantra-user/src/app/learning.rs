@@ -35,7 +35,7 @@ const TEXT_BYTES: usize = 256;
 const BOX: &str = "box";
 /// How often what was learnt takes effect.
 const PUBLISH_MS: u64 = 5_000;
-/// How often it is stored: some 100 KiB for an SD card.
+/// How often it is stored: seldom, for the sake of SD cards.
 const SAVE_MS: u64 = 3_600_000;
 /// Its name in the store.
 const KEPT: &str = "learned";

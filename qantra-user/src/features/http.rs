@@ -14,9 +14,10 @@ pub const GRAM_BUCKETS: usize = 1 << 15;
 pub const GRAMS_PER_POSITION: usize = 4;
 /// The first id of the field kinds, which follow the n-grams in a classifier's input.
 pub const KIND_ID_BASE: u16 = GRAM_BUCKETS as u16;
-/// The first id of what is said of a field as a whole.
+/// The first id of what is said of a stretch of a field as a whole. The judge reads these ids as steps; a classifier has rows for
+/// them and is not given them.
 pub const SHAPE_ID_BASE: u16 = KIND_ID_BASE + FieldKind::ALL.len() as u16;
-/// Ids of a field as a whole: eight steps each of length, share of punctuation, kinds of punctuation and share of
+/// Ids of a stretch as a whole: eight steps each of length, share of punctuation, kinds of punctuation and share of
 /// digits; and what libinjection says, neither, of SQL, of scripts, both.
 pub const SHAPE_IDS: u16 = 4 * 8 + 4;
 /// How many ids [`shape`] gives.
@@ -119,7 +120,7 @@ impl Valid {
     }
 }
 
-/// What is said of a field as a whole: ids for the classifier, of the few fields that get there.
+/// What is said of a field, or of the stretch of it that is shown, as a whole: for the judge, of the few that get there.
 #[must_use]
 pub fn shape(value: &[u8]) -> [u16; SHAPES] {
     let value = &value[..value.len().min(SHAPE_BYTES_MAX)];

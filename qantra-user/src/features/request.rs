@@ -32,7 +32,7 @@ pub struct AskedField<'a> {
     pub excess: f32,
     /// Of each class, `benign` first.
     pub probabilities: &'a [f32; FIELD_CLASSES],
-    /// [`shape`](super::http::shape) of its value.
+    /// [`shape`](super::http::shape) of what the classifier was shown of its value.
     pub shape: [u16; SHAPES],
     /// By how much its log-odds are lowered, because the site knows such values.
     pub lowered_by: f32,

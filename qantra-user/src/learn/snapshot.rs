@@ -1,4 +1,4 @@
-//! Enters: a [`Learner`]. Leaves: bytes, and from bytes a learner again: JSON in gzip, some 100 KiB. It must never trust
+//! Enters: a [`Learner`]. Leaves: bytes, and from bytes a learner again: JSON in gzip. It must never trust
 //! what it reads: sizes are bounded while they are unpacked, and what does not fit together is refused whole.
 
 use std::io::{Read as _, Write as _};

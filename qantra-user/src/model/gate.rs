@@ -112,7 +112,7 @@ pub struct FlaggedField {
     pub excerpt: String,
     /// The classifier's input.
     pub ids: Vec<u16>,
-    /// What is said of the value as a whole.
+    /// What is said of that stretch as a whole.
     pub shape: [u16; SHAPES],
     /// The gate's score.
     pub score: f32,
