@@ -8,29 +8,24 @@ mod tally;
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use flate2::read::MultiGzDecoder;
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    corpus,
     error::CliError,
     output::{Format, Output},
 };
 use crate::{
     config::{self, Config},
-    inspect::RawRequest,
     model::Answer,
 };
 use judges::{Judges, Verdict};
 use tally::{Rates, Tallies};
-
-/// Longest line of a corpus: a request with a body of 16 MiB, in base64.
-const LINE_BYTES_MAX: u64 = 24 << 20;
 
 /// Count how many requests of labelled corpora rules and models find, and how many honest ones they would refuse
 #[derive(Debug, clap::Args)]
@@ -221,17 +216,13 @@ struct Evaluation {
 
 impl Evaluation {
     fn read(&mut self, path: &Path, judges: &mut Judges, mut wrong: Option<&mut File>) -> Result<()> {
-        each_line(path, |line| self.judge(line, judges, wrong.as_deref_mut()))
+        corpus::each_line(path, |line| self.judge(line, judges, wrong.as_deref_mut()))
     }
 
     fn judge(&mut self, line: &[u8], judges: &mut Judges, wrong: Option<&mut File>) -> Result<()> {
         let row: Row = serde_json::from_slice(line)?;
-        let is_malicious = match row.label.as_str() {
-            "malicious" => true,
-            "benign" => false,
-            other => bail!("label is `{other}`, expected `malicious` or `benign`"),
-        };
-        let request = raw_request(&row)?;
+        let is_malicious = corpus::is_malicious(&row.label)?;
+        let request = corpus::request(&row.raw)?;
         let verdict = judges.judge(&request.view())?;
         self.times_ns.push(verdict.rules_ns + verdict.models_ns);
         self.rules_ns.push(verdict.rules_ns);
@@ -289,40 +280,12 @@ impl Evaluation {
     }
 }
 
-/// Hands over the lines of a corpus that are not blank; an error names file and line.
-fn each_line(path: &Path, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut reader = open(path)?;
-    let mut line = Vec::new();
-    for number in 1_usize.. {
-        let place = || format!("{} line {number}", path.display());
-        line.clear();
-        if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).with_context(place)? == 0 {
-            break;
-        }
-        if !line.trim_ascii().is_empty() {
-            visit(&line).with_context(place)?;
-        }
-    }
-    Ok(())
-}
-
-fn raw_request(row: &Row) -> Result<RawRequest> {
-    Ok(RawRequest::parse(&STANDARD.decode(&row.raw).context("raw is not base64")?))
-}
-
 /// A share above 0 and below 1.
 fn share_of_one(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
         _ => Err("expected a number between 0 and 1, such as 0.001".into()),
     }
-}
-
-/// Opens a corpus; gzip is told by its first two bytes (RFC 1952).
-fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    let mut reader = BufReader::new(File::open(path).with_context(|| path.display().to_string())?);
-    let is_gzip = reader.fill_buf().with_context(|| path.display().to_string())?.starts_with(&[0x1F, 0x8B]);
-    Ok(if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) })
 }
 
 fn rendered(report: &Report, output: Output) -> String {

@@ -8,6 +8,7 @@ mod blocklists;
 mod capture;
 mod completions;
 mod config;
+mod corpus;
 mod daemon;
 mod dataset;
 mod decisions;

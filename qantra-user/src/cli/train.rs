@@ -4,19 +4,14 @@
 mod schedule;
 mod write;
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use flate2::read::MultiGzDecoder;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    corpus,
     daemon::Daemon,
     dataset,
     error::CliError,
@@ -26,7 +21,7 @@ use crate::{
     api::{Installed, ModelList},
     config::{self, Config},
     features::http::http_schema,
-    inspect::{Fields, RawRequest},
+    inspect::Fields,
     learn::{BeforeAfter, Corpus, Dataset, Figures, GateWeights, NotTrained, Sample, TrainOptions, train},
     model::{BUNDLE_BYTES_MAX, Bundle, LifeVerb, Manifest, ModelRole, RequestGate, Runtime},
 };
@@ -34,8 +29,6 @@ use schedule::Schedule;
 
 /// Attacks and honest values that every trained gate has to judge as well as the one before.
 const GOLDEN: &str = include_str!("../../../models/golden.jsonl");
-/// Longest line of a corpus: a request with a body of 16 MiB, in base64.
-const LINE_BYTES_MAX: u64 = 24 << 20;
 /// How often progress is said while a corpus is read.
 const SAID_EVERY: usize = 20_000;
 
@@ -181,40 +174,23 @@ fn gather(args: &Args, daemon: Option<&Daemon>, output: &Output) -> Result<Corpu
     let (pooled, _) = Dataset::merge(sets);
     pooled.samples().iter().for_each(|sample| corpus.add_sample(sample));
     for path in &args.data {
-        read_requests(path, &mut corpus, output).with_context(|| path.display().to_string())?;
+        read_requests(path, &mut corpus, output)?;
     }
     Ok(corpus)
 }
 
 fn read_requests(path: &Path, corpus: &mut Corpus, output: &Output) -> anyhow::Result<()> {
-    let mut reader = BufReader::new(File::open(path)?);
-    let is_gzip = reader.fill_buf()?.starts_with(&[0x1F, 0x8B]);
-    let mut reader: Box<dyn BufRead> =
-        if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) };
-    let (mut line, mut fields) = (Vec::new(), Fields::new());
-    for number in 1_usize.. {
-        line.clear();
-        let place = || format!("line {number}");
-        if std::io::Read::take(&mut reader, LINE_BYTES_MAX).read_until(b'\n', &mut line).with_context(place)? == 0 {
-            break;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let row: Row = serde_json::from_slice(&line).with_context(place)?;
-        let is_malicious = match row.label.as_str() {
-            "malicious" => true,
-            "benign" => false,
-            _ => return Err(anyhow!("line {number}: the label is neither `malicious` nor `benign`")),
-        };
-        let raw = STANDARD.decode(&row.raw).with_context(|| format!("line {number}: raw is not base64"))?;
-        let source = row.source.as_deref().unwrap_or("unnamed");
-        corpus.add_request(&RawRequest::parse(&raw).view(), source, is_malicious, &mut fields);
+    let (mut fields, mut number) = (Fields::new(), 0);
+    corpus::each_line(path, |line| {
+        let row: Row = serde_json::from_slice(line)?;
+        let (request, source) = (corpus::request(&row.raw)?, row.source.as_deref().unwrap_or("unnamed"));
+        corpus.add_request(&request.view(), source, corpus::is_malicious(&row.label)?, &mut fields);
+        number += 1;
         if number % SAID_EVERY == 0 {
             say(output, &format!("{number} requests read"));
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn golden() -> Result<Vec<Sample>, CliError> {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Row, each_line, judges::Judges, raw_request};
-use crate::model::Answer;
+use super::{Row, judges::Judges};
+use crate::{cli::corpus, model::Answer};
 
 /// Sets the models' confidence by the benign requests of a file, without rules and with them, and gives how many there
 /// were.
@@ -15,12 +15,12 @@ pub(super) fn run(path: &Path, max_false_positive_rate: f64, judges: &mut Judges
     // Whatever is asked about now comes back with its confidence.
     ways.iter().for_each(|with_rules| judges.set_confidence(*with_rules, 0.0));
     let mut confidences = [Vec::new(), Vec::new()];
-    each_line(path, |line| {
+    corpus::each_line(path, |line| {
         let row: Row = serde_json::from_slice(line)?;
         if row.label != "benign" {
             return Ok(());
         }
-        let verdict = judges.judge(&raw_request(&row)?.view())?;
+        let verdict = judges.judge(&corpus::request(&row.raw)?.view())?;
         for (confidences, answer) in confidences.iter_mut().zip([&verdict.by_fields, &verdict.by_all]) {
             confidences.push(match answer {
                 Answer::Attack(attack) => attack.confidence,

@@ -1,24 +1,16 @@
 //! `qantra model test` and `diff`: enters a labelled corpus and one or two versions. Leaves how they judge it. No daemon
 //! scores anything here, and no label reaches a model.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use flate2::read::MultiGzDecoder;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cli::corpus,
     inspect::RawRequest,
     model::{Comparison, Side},
 };
-
-/// Longest line of a corpus: a request with a body of 16 MiB, in base64.
-const LINE_BYTES_MAX: u64 = 24 << 20;
 
 #[derive(Deserialize)]
 struct Row {
@@ -46,32 +38,10 @@ impl Counts {
 
 /// Hands out each request of a corpus with whether it is malicious.
 fn each(path: &Path, mut see: impl FnMut(bool, &RawRequest) -> Result<()>) -> Result<()> {
-    let shown = path.display();
-    let file = BufReader::new(File::open(path).with_context(|| shown.to_string())?);
-    let mut reader: Box<dyn BufRead> = match path.extension().is_some_and(|extension| extension == "gz") {
-        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
-        false => Box::new(file),
-    };
-    let mut line = Vec::new();
-    for number in 1_usize.. {
-        line.clear();
-        let place = || format!("{shown} line {number}");
-        if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).with_context(place)? == 0 {
-            break;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let row: Row = serde_json::from_slice(&line).with_context(place)?;
-        let is_malicious = match row.label.as_str() {
-            "malicious" => true,
-            "benign" => false,
-            _ => bail!("{}: the label must be `malicious` or `benign`", place()),
-        };
-        let raw = STANDARD.decode(&row.raw).context("raw is not base64").with_context(place)?;
-        see(is_malicious, &RawRequest::parse(&raw)).with_context(place)?;
-    }
-    Ok(())
+    corpus::each_line(path, |line| {
+        let row: Row = serde_json::from_slice(line)?;
+        see(corpus::is_malicious(&row.label)?, &corpus::request(&row.raw)?)
+    })
 }
 
 /// What one version makes of corpora.
