@@ -1,6 +1,9 @@
 //! Enters: the values of one transaction. Leaves: the same values, grouped by variable, each transformed at most once for
-//! every chain and scanned at most once. Nothing is freed between requests, so that a warm store allocates nothing. It
-//! must never grow beyond what the body limits allow times the chains that rules use.
+//! every chain and scanned at most once. Nothing is freed between requests, so that a warm store allocates nothing, and
+//! what values are like is remembered: those of headers come again and again. It must never grow beyond what the body limits
+//! allow times the chains that rules use, and never take one value for another.
+
+mod joined;
 
 use std::{fmt::Display, hash::BuildHasher as _, io::Write as _};
 
@@ -9,9 +12,8 @@ use foldhash::fast::FixedState;
 use crate::{
     bytes::ByteSet,
     chain::{ChainId, Chains},
-    filter::{Filter, has_bit},
-    patterns::PatternSet,
-    rule::Bundle,
+    compile::RuleSet,
+    filter::Filter,
     transform::Transform,
     variable::Variable,
 };
@@ -56,6 +58,8 @@ pub(crate) struct Node {
     memo: u32,
     /// A node with the same letters, but for their case: the literals found there are found here.
     like: u32,
+    /// Where it is kept which tests fail on it and which hold, once any is known.
+    tested: u32,
 }
 
 /// All values of a group, seen through a chain.
@@ -70,8 +74,10 @@ struct Joined {
 }
 
 const UNKNOWN: u32 = u32::MAX;
-/// How many values are remembered, to find equal ones. A power of two.
-const RECENT: usize = 256;
+/// How many values can be found again. A power of two.
+const RECENT: usize = 2048;
+/// When values take more bytes than this, the next transaction begins with none: some dozens of ordinary requests.
+const REMEMBERED_BYTES: usize = 96 * 1024;
 /// Longer texts than this together are not kept: the host's limits are far below.
 const ARENA_MAX: usize = 1 << 30;
 
@@ -87,6 +93,10 @@ pub(crate) struct Store {
     /// together.
     memos: Vec<u32>,
     bits: Vec<u64>,
+    /// Of values: two bits for every test, whether it is known to fail and whether it is known to hold.
+    tested: Vec<u64>,
+    /// The filter bits of several values together.
+    joined_bits: Vec<u64>,
     /// For each group and chain: where what is known of its values together is, or unknown.
     views: Vec<u32>,
     joined: Vec<Joined>,
@@ -97,6 +107,10 @@ pub(crate) struct Store {
     /// A group changed since bundles were joined.
     bundles_stale: bool,
     chains: usize,
+    /// How many words hold two bits for every test.
+    test_words: usize,
+    /// The rule set whose chains, filter and tests the values were seen through.
+    rules: u64,
     /// Values seen lately, by their hash: nodes, or unknown.
     recent: Vec<u32>,
     spare: Vec<u8>,
@@ -105,26 +119,37 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Forgets the last transaction and keeps its memory.
-    pub(crate) fn reset(&mut self, chains: usize, bundles: usize, sets: usize) {
-        self.arena.clear();
+    /// Forgets the last transaction. Its memory is kept, and what its values were like.
+    pub(crate) fn reset(&mut self, rules: &RuleSet) {
+        if self.rules != rules.number || self.arena.len() > REMEMBERED_BYTES {
+            self.forget_values();
+        }
+        self.rules = rules.number;
+        self.chains = rules.chains.len();
+        self.test_words = (rules.rules.len() + rules.sets_of_patterns.len()).div_ceil(32);
         self.groups.resize_with(Variable::COUNT, Vec::new);
         self.groups.iter_mut().for_each(Vec::clear);
+        self.joined_bits.clear();
+        self.views.clear();
+        self.views.resize(Variable::COUNT * self.chains, UNKNOWN);
+        self.joined.clear();
+        self.sets.clear();
+        self.sets.resize(rules.sets_of_patterns.len(), None);
+        self.bundle_bits.clear();
+        self.bundle_bits.resize(rules.bundles.len(), UNKNOWN);
+        self.bundles_stale = false;
+    }
+
+    /// Forgets all values and what they were like.
+    pub(crate) fn forget_values(&mut self) {
+        self.arena.clear();
         self.nodes.clear();
         self.rows.clear();
         self.memos.clear();
         self.bits.clear();
-        self.views.clear();
-        self.views.resize(Variable::COUNT * chains, UNKNOWN);
-        self.joined.clear();
+        self.tested.clear();
         self.recent.clear();
         self.recent.resize(RECENT, UNKNOWN);
-        self.sets.clear();
-        self.sets.resize(sets, None);
-        self.bundle_bits.clear();
-        self.bundle_bits.resize(bundles, UNKNOWN);
-        self.bundles_stale = false;
-        self.chains = chains;
     }
 
     /// About how many bytes the tables hold.
@@ -132,7 +157,7 @@ impl Store {
         let words = self.rows.capacity() + self.memos.capacity() + self.views.capacity();
         self.arena.capacity()
             + self.nodes.capacity() * size_of::<Node>()
-            + self.bits.capacity() * size_of::<u64>()
+            + (self.bits.capacity() + self.joined_bits.capacity() + self.tested.capacity()) * size_of::<u64>()
             + words * size_of::<u32>()
     }
 
@@ -182,15 +207,24 @@ impl Store {
 
     /// Adds a value to a variable.
     pub(crate) fn add(&mut self, variable: Variable, key: &[u8], value: &[u8]) {
-        let key = self.keep(key);
-        let value = self.keep(value);
+        let key = self.keep_value(key);
+        let value = self.keep_value(value);
         self.add_span(variable, key, value);
     }
 
     /// Adds a value without a key of its own.
     pub(crate) fn add_single(&mut self, variable: Variable, value: &[u8]) {
-        let value = self.keep(value);
+        let value = self.keep_value(value);
         self.add_span(variable, Span::EMPTY, value);
+    }
+
+    /// A place in the arena where a value is: the one where it was lately, or a new one.
+    pub(crate) fn keep_value(&mut self, text: &[u8]) -> Span {
+        let place = recent_place(text);
+        match self.recent_node(place, text) {
+            Some(node) => self.nodes[node as usize].span,
+            None => self.keep(text),
+        }
     }
 
     /// Replaces all values of a variable by one.
@@ -226,14 +260,13 @@ impl Store {
         self.views[begin..begin + self.chains].fill(UNKNOWN);
     }
 
-    /// The node of a value. Equal values have one, so that a list with the same price fifty times costs one.
+    /// The node of a value. Equal values have one, so that a list with the same price fifty times costs one, and so does a
+    /// header that every request of a client has.
     fn value_node(&mut self, value: Span) -> u32 {
         let text = self.get(value);
-        let place = (FixedState::default().hash_one(text) & (RECENT as u64 - 1)) as usize;
-        if let Some(Node { span, .. }) = self.recent.get(place).and_then(|node| self.nodes.get(*node as usize))
-            && self.get(*span) == text
-        {
-            return self.recent[place];
+        let place = recent_place(text);
+        if let Some(known) = self.recent_node(place, text) {
+            return known;
         }
         let row = u32::try_from(self.rows.len()).unwrap_or(UNKNOWN);
         self.rows.resize(self.rows.len() + self.chains, UNKNOWN);
@@ -242,10 +275,40 @@ impl Store {
         node
     }
 
+    fn recent_node(&self, place: usize, text: &[u8]) -> Option<u32> {
+        let node = *self.recent.get(place)?;
+        let known = self.nodes.get(node as usize)?;
+        (self.get(known.span) == text).then_some(node)
+    }
+
+    /// What is known of a test on a node: whether it holds.
+    pub(crate) fn verdict(&self, node: u32, test: usize) -> Option<bool> {
+        let at = self.nodes[node as usize].tested;
+        if at == UNKNOWN {
+            return None;
+        }
+        match self.tested[at as usize + test / 32] >> (test % 32 * 2) & 3 {
+            0 => None,
+            bits => Some(bits == 2),
+        }
+    }
+
+    /// Remembers whether a test holds on a node.
+    pub(crate) fn remember(&mut self, node: u32, test: usize, holds: bool) {
+        let known = &mut self.nodes[node as usize].tested;
+        if *known == UNKNOWN {
+            *known = u32::try_from(self.tested.len()).unwrap_or(UNKNOWN);
+            self.tested.resize(self.tested.len() + self.test_words, 0);
+        }
+        if let Some(word) = self.tested.get_mut(*known as usize + test / 32) {
+            *word |= (1 + u64::from(holds)) << (test % 32 * 2);
+        }
+    }
+
     fn new_node(&mut self, span: Span, row: u32) -> u32 {
         let present = ByteSet::present(self.get(span));
         let number = u32::try_from(self.nodes.len()).unwrap_or(UNKNOWN);
-        self.nodes.push(Node { span, present, bits: UNKNOWN, row, memo: UNKNOWN, like: UNKNOWN });
+        self.nodes.push(Node { span, present, bits: UNKNOWN, row, memo: UNKNOWN, like: UNKNOWN, tested: UNKNOWN });
         number
     }
 
@@ -360,164 +423,9 @@ impl Store {
         self.nodes[node as usize].bits = u32::try_from(begin).unwrap_or(UNKNOWN);
         begin
     }
+}
 
-    /// The joined filter bits of all values of a group, transformed by a chain.
-    pub(crate) fn group_bits(
-        &mut self,
-        filter: &Filter,
-        chains: &Chains,
-        variable: Variable,
-        chain: ChainId,
-    ) -> &[u64] {
-        let begin = self.group_bits_at(filter, chains, variable, chain);
-        &self.bits[begin..begin + filter.words]
-    }
-
-    fn group_bits_at(&mut self, filter: &Filter, chains: &Chains, variable: Variable, chain: ChainId) -> usize {
-        let view = self.view(chains, variable, chain);
-        let Joined { chain, bits, .. } = self.joined[view];
-        if bits != UNKNOWN {
-            return bits as usize;
-        }
-        let begin = self.bits.len();
-        self.bits.resize(begin + filter.words, 0);
-        let mut before = UNKNOWN;
-        for at in 0..self.groups[variable.index()].len() {
-            let base = self.groups[variable.index()][at].node;
-            let node = self.transformed(chains, base, chain);
-            if node == before {
-                continue;
-            }
-            before = node;
-            let from = self.bits_at(filter, node);
-            for word in 0..filter.words {
-                self.bits[begin + word] |= self.bits[from + word];
-            }
-        }
-        self.joined[view].bits = u32::try_from(begin).unwrap_or(UNKNOWN);
-        begin
-    }
-
-    /// The shortest chain that makes the same of a group's values. Most values have no byte that most transformations
-    /// could change: what is known of them then serves many chains.
-    pub(crate) fn shortest(&mut self, chains: &Chains, variable: Variable, chain: ChainId) -> ChainId {
-        let view = self.view(chains, variable, chain);
-        self.joined[view].chain
-    }
-
-    fn view(&mut self, chains: &Chains, variable: Variable, chain: ChainId) -> usize {
-        let place = variable.index() * self.chains + chain.index();
-        if self.views[place] != UNKNOWN {
-            return self.views[place] as usize;
-        }
-        let view = if chain.is_none() {
-            self.join(chains, variable, chain, None)
-        } else {
-            let (parent, transform) = chains.step(chain);
-            let before = self.view(chains, variable, parent);
-            let Joined { chain: shortest, present, .. } = self.joined[before];
-            if chains.trigger(chain).is_some_and(|trigger| !trigger.meets(&present)) {
-                before
-            } else {
-                match chains.after(shortest, transform).filter(|shorter| *shorter != chain) {
-                    Some(shorter) => self.view(chains, variable, shorter),
-                    None => self.join(chains, variable, chain, Some(before)),
-                }
-            }
-        };
-        self.views[place] = u32::try_from(view).unwrap_or(UNKNOWN);
-        view
-    }
-
-    /// Joins what values are seen through a chain; the view before its last step serves when that changed nothing.
-    fn join(&mut self, chains: &Chains, variable: Variable, chain: ChainId, before: Option<usize>) -> usize {
-        let parent = before.map(|before| self.joined[before].chain);
-        let mut present = ByteSet::EMPTY;
-        let mut changed = before.is_none();
-        for at in 0..self.groups[variable.index()].len() {
-            let base = self.groups[variable.index()][at].node;
-            let node = self.transformed(chains, base, chain);
-            present = present.union(&self.nodes[node as usize].present);
-            changed = changed || parent.is_some_and(|parent| self.transformed(chains, base, parent) != node);
-        }
-        if let Some(before) = before.filter(|_| !changed) {
-            return before;
-        }
-        self.joined.push(Joined { chain, present, bits: UNKNOWN });
-        self.joined.len() - 1
-    }
-
-    /// Whether any pattern of a set matches any value of their bundle.
-    pub(crate) fn set_matches(&mut self, set: &PatternSet, chains: &Chains, bundles: &[Bundle], at: u16) -> bool {
-        self.refresh();
-        let at = usize::from(at);
-        if let Some(known) = self.sets.get(at).copied().flatten() {
-            return known;
-        }
-        let found = bundles.get(usize::from(set.bundle)).is_none_or(|bundle| {
-            bundle.groups.iter().any(|group| self.set_matches_group(set, chains, *group, bundle.chain))
-        });
-        if let Some(place) = self.sets.get_mut(at) {
-            *place = Some(found);
-        }
-        found
-    }
-
-    fn set_matches_group(&mut self, set: &PatternSet, chains: &Chains, group: Variable, chain: ChainId) -> bool {
-        if self.groups[group.index()].is_empty() {
-            return false;
-        }
-        let chain = self.shortest(chains, group, chain);
-        let mut before = UNKNOWN;
-        for at in 0..self.groups[group.index()].len() {
-            let node = self.transformed(chains, self.groups[group.index()][at].node, chain);
-            if node != before && set.matches(self.get(self.nodes[node as usize].span)) {
-                return true;
-            }
-            before = node;
-        }
-        false
-    }
-
-    /// Forgets what was joined from groups that have changed since.
-    fn refresh(&mut self) {
-        if self.bundles_stale {
-            self.bundle_bits.fill(UNKNOWN);
-            self.sets.fill(None);
-            self.bundles_stale = false;
-        }
-    }
-
-    /// Whether any value of a bundle's groups holds what a slot stands for.
-    pub(crate) fn bundle_has(
-        &mut self,
-        filter: &Filter,
-        chains: &Chains,
-        bundles: &[Bundle],
-        at: u16,
-        slot: u16,
-    ) -> bool {
-        self.refresh();
-        let at = usize::from(at);
-        if self.bundle_bits[at] == UNKNOWN {
-            self.join_bundle(filter, chains, &bundles[at], at);
-        }
-        let begin = self.bundle_bits[at] as usize;
-        has_bit(&self.bits[begin..begin + filter.words], slot)
-    }
-
-    fn join_bundle(&mut self, filter: &Filter, chains: &Chains, bundle: &Bundle, at: usize) {
-        let begin = self.bits.len();
-        self.bits.resize(begin + filter.words, 0);
-        for group in &bundle.groups {
-            if self.groups[group.index()].is_empty() {
-                continue;
-            }
-            let from = self.group_bits_at(filter, chains, *group, bundle.chain);
-            for word in 0..filter.words {
-                self.bits[begin + word] |= self.bits[from + word];
-            }
-        }
-        self.bundle_bits[at] = u32::try_from(begin).unwrap_or(UNKNOWN);
-    }
+/// Where a value is looked for among those seen lately. Whoever makes texts that meet here makes them be looked at again, no more.
+fn recent_place(text: &[u8]) -> usize {
+    (FixedState::default().hash_one(text) & (RECENT as u64 - 1)) as usize
 }

@@ -39,7 +39,7 @@ pub(crate) fn add_argument(store: &mut Store, groups: (Variable, Variable), key:
 
 fn decoded(text: &[u8], broken: &mut bool, store: &mut Store) -> Span {
     if memchr::memchr2(b'%', b'+', text).is_none() {
-        return store.keep(text);
+        return store.keep_value(text);
     }
     *broken |= memchr::memchr_iter(b'%', text).any(|at| hex_pair(text, at + 1).is_none());
     let start = store.arena.len();

@@ -136,8 +136,8 @@ impl Parser<'_> {
     }
 
     fn keep(&self, store: &mut Store) {
-        let key = store.keep(&self.path);
-        let value = store.keep(&self.spare);
+        let key = store.keep_value(&self.path);
+        let value = store.keep_value(&self.spare);
         add_argument(store, GROUPS, key, value);
     }
 

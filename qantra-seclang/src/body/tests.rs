@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::{form, json, multipart, xml};
-use crate::{store::Store, variable::Variable};
+use crate::{compile::RuleSet, store::Store, variable::Variable};
 
 fn store() -> Store {
     let mut store = Store::default();
-    store.reset(1, 0, 0);
+    store.reset(&RuleSet::from_text("").expect("loads"));
     store
 }
 

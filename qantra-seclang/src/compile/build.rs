@@ -1,6 +1,9 @@
 //! Enters: rules after all changes. Leaves: the compiled set. Patterns that stand in several rules are compiled once.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -29,6 +32,9 @@ use crate::{
     template::{Template, TxNames},
     variable::{Kind, Variable},
 };
+
+/// How many sets were built.
+static BUILT: AtomicU64 = AtomicU64::new(0);
 
 pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options) -> Result<RuleSet, LoadError> {
     let chains = Chains::new(parsed.unicode_map.clone());
@@ -71,6 +77,7 @@ pub(super) fn build(parsed: Parsed, files: &dyn FileProvider, options: &Options)
     let count = parsed.entries.iter().filter(|entry| matches!(entry, Entry::Rule(_))).count();
     let warnings = warnings(&builder.rules);
     let mut set = RuleSet {
+        number: BUILT.fetch_add(1, Ordering::Relaxed) + 1,
         settings: parsed.settings,
         rules: builder.rules,
         phases,

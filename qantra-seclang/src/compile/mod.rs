@@ -29,6 +29,8 @@ pub(crate) type RuleBits = Box<[u64]>;
 /// Compiled rules. Cheap to share: put it into an `Arc` and swap that to reload.
 #[derive(Debug)]
 pub struct RuleSet {
+    /// Which set this is, of all that were built: what a scratch remembers is of one set.
+    pub(crate) number: u64,
     pub(crate) settings: Settings,
     pub(crate) rules: Vec<Rule>,
     /// For phases 1 to 5: the first links, in order. Nothing is at 0.

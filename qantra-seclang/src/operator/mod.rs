@@ -191,6 +191,11 @@ impl Operator {
         }
     }
 
+    /// Whether it reads the value alone, and at a cost that is worth to be spared when it is known to find nothing.
+    pub(crate) const fn is_search(&self) -> bool {
+        matches!(self, Self::Rx(_) | Self::Pm(_) | Self::Sqli | Self::Xss | Self::Checked(..))
+    }
+
     /// Whether a value matches, and where. `argument` is the expanded template. `None` when a limit ended the search.
     pub(crate) fn test(
         &self,

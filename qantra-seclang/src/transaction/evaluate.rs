@@ -56,10 +56,9 @@ impl Transaction<'_, '_> {
             Test::Slot { bundle, slot } => {
                 self.s.store.bundle_has(&rules.filter, &rules.chains, &rules.bundles, bundle, slot)
             }
-            Test::Set(at) => rules
-                .sets_of_patterns
-                .get(usize::from(at))
-                .is_none_or(|set| self.s.store.set_matches(set, &rules.chains, &rules.bundles, at)),
+            Test::Set(at) => {
+                rules.sets_of_patterns.get(usize::from(at)).is_none_or(|set| self.s.store.set_matches(rules, set, at))
+            }
         }
     }
 
@@ -73,7 +72,7 @@ impl Transaction<'_, '_> {
         let mut told: Option<Told> = None;
         loop {
             let Some(rule) = rules.get(at as usize) else { return Next::Rule };
-            if !self.match_link(first, rule, host) {
+            if !self.match_link(first, at, rule, host) {
                 return Next::Rule;
             }
             // A `SecAction` looks at nothing.
@@ -135,7 +134,7 @@ impl Transaction<'_, '_> {
     }
 
     /// Runs one link over all its targets.
-    fn match_link(&mut self, first: u32, rule: &Rule, host: &mut Host<'_>) -> bool {
+    fn match_link(&mut self, first: u32, link: u32, rule: &Rule, host: &mut Host<'_>) -> bool {
         if rule.targets.is_empty() {
             self.apply(&rule.effects, host);
             return true;
@@ -146,7 +145,7 @@ impl Transaction<'_, '_> {
         };
         self.s.matching.clear();
         for target in &rule.targets {
-            let run = Run { first, rule, target, argument };
+            let run = Run { first, link, rule, target, argument };
             if target.count {
                 let count = self.count(&run, host);
                 let text = self.s.store.keep_shown(count);
@@ -206,7 +205,7 @@ impl Transaction<'_, '_> {
                     continue;
                 }
                 let span = self.s.store.node(node).span;
-                self.test_transformed(run, item.key, span, host);
+                self.test_transformed(run, item.key, span, Some(node), host);
                 continue;
             }
             let mut before = u32::MAX;
@@ -220,7 +219,7 @@ impl Transaction<'_, '_> {
                     continue;
                 }
                 let span = self.s.store.node(node).span;
-                self.test_transformed(run, item.key, span, host);
+                self.test_transformed(run, item.key, span, Some(node), host);
             }
         }
     }
@@ -301,31 +300,32 @@ impl Transaction<'_, '_> {
         debug_assert_eq!(variable, run.target.variable);
         if run.rule.prefixes.is_empty() {
             let span = self.s.store.transform_once(&self.rules.chains, value, run.rule.chain);
-            self.test_transformed(run, key, span, host);
+            self.test_transformed(run, key, span, None, host);
         } else {
             for chain in &run.rule.prefixes {
                 let span = self.s.store.transform_once(&self.rules.chains, value, *chain);
-                self.test_transformed(run, key, span, host);
+                self.test_transformed(run, key, span, None, host);
             }
         }
     }
 
-    fn test_transformed(&mut self, run: &Run<'_>, key: Span, value: Span, host: &mut Host<'_>) {
-        let rule = run.rule;
-        let argument = match (run.argument, rule.operator.template()) {
-            (Some(span), _) => self.s.store.get(span),
-            (None, Some(template)) => template.constant().unwrap_or_default(),
-            (None, None) => &[],
-        };
-        let bytes = self.s.store.get(value);
-        let found = match &rule.operator {
-            Operator::Geo => self.geo(value, host).then(|| Captures::whole(0, value.len())),
-            Operator::BlockList(list) => host.lookups.is_listed(list, bytes).then(|| Captures::whole(0, bytes.len())),
-            operator => match operator.test(bytes, argument, rule.capture, &mut self.s.budget) {
+    /// Tests a value. What a search says of one with a node is remembered.
+    fn test_transformed(&mut self, run: &Run<'_>, key: Span, value: Span, node: Option<u32>, host: &mut Host<'_>) {
+        let (rule, test) = (run.rule, run.link as usize);
+        let node = node.filter(|_| rule.operator.is_search());
+        let known = node.and_then(|node| self.s.store.verdict(node, test));
+        let found = match known {
+            Some(false) => None,
+            // What was captured is not remembered.
+            Some(true) if !rule.capture => Some(Captures::whole(0, value.len())),
+            _ => match self.find(run, value, host) {
                 Some(found) => found,
                 None => return self.limit_hit(),
             },
         };
+        if let Some(node) = node.filter(|_| known.is_none()) {
+            self.s.store.remember(node, test, found.is_some());
+        }
         let captures = match (found, rule.negated) {
             (Some(captures), false) => captures,
             (None, true) => Captures::NONE,
@@ -349,6 +349,24 @@ impl Transaction<'_, '_> {
         }
     }
 
+    /// Runs the operator; `None` when a limit ended the search.
+    fn find(&mut self, run: &Run<'_>, value: Span, host: &mut Host<'_>) -> Option<Option<Captures>> {
+        let rule = run.rule;
+        let argument = match (run.argument, rule.operator.template()) {
+            (Some(span), _) => self.s.store.get(span),
+            (None, Some(template)) => template.constant().unwrap_or_default(),
+            (None, None) => &[],
+        };
+        let bytes = self.s.store.get(value);
+        match &rule.operator {
+            Operator::Geo => Some(self.geo(value, host).then(|| Captures::whole(0, value.len()))),
+            Operator::BlockList(list) => {
+                Some(host.lookups.is_listed(list, bytes).then(|| Captures::whole(0, bytes.len())))
+            }
+            operator => operator.test(bytes, argument, rule.capture, &mut self.s.budget),
+        }
+    }
+
     fn geo(&mut self, value: Span, host: &mut Host<'_>) -> bool {
         let address = self.s.store.get(value).to_vec();
         let store = &mut self.s.store;
@@ -360,6 +378,7 @@ impl Transaction<'_, '_> {
 /// One rule over one of its targets.
 pub(super) struct Run<'a> {
     pub(super) first: u32,
+    pub(super) link: u32,
     pub(super) rule: &'a Rule,
     pub(super) target: &'a Target,
     /// The operator's argument, when it has macros.

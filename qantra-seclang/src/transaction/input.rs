@@ -115,8 +115,8 @@ impl Transaction<'_, '_> {
             return;
         }
         let store = &mut self.s.store;
-        let key = store.keep(name);
-        let value_span = store.keep(value);
+        let key = store.keep_value(name);
+        let value_span = store.keep_value(value);
         store.add_span(Variable::RequestHeaders, key, value_span);
         store.add_span(Variable::RequestHeadersNames, key, key);
         if name.eq_ignore_ascii_case(b"cookie") {
@@ -140,8 +140,8 @@ impl Transaction<'_, '_> {
                 Some(at) => (&pair[..at], &pair[at + 1..]),
                 None => (pair, &[][..]),
             };
-            let key = store.keep(name);
-            let value = store.keep(value);
+            let key = store.keep_value(name);
+            let value = store.keep_value(value);
             store.add_span(Variable::RequestCookies, key, value);
             store.add_span(Variable::RequestCookiesNames, key, key);
         }
@@ -215,8 +215,8 @@ impl Transaction<'_, '_> {
             store.set_single(Variable::OutboundDataError, b"1");
             return;
         }
-        let key = store.keep(name);
-        let value_span = store.keep(value);
+        let key = store.keep_value(name);
+        let value_span = store.keep_value(value);
         store.add_span(Variable::ResponseHeaders, key, value_span);
         store.add_span(Variable::ResponseHeadersNames, key, key);
         if name.eq_ignore_ascii_case(b"content-type") {

@@ -379,6 +379,38 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// No text makes the loader panic.
+    /// A scratch that has seen other requests, and other rules, says the same as a new one.
+    #[test]
+    fn what_is_remembered_changes_no_verdict(
+        requests in prop::collection::vec(("/[a-c]{0,2}[?][ab]=[a-c'1%+ <]{0,6}&c=[A-C1]{0,2}", "[a-c;= 1']{0,5}", any::<bool>()), 1..12),
+    ) {
+        let other = rules("SecRule ARGS|REQUEST_HEADERS \"@rx .\" \"id:90,phase:2,pass\"");
+        let rules = rules(concat!(
+            "SecRule ARGS \"@rx (a+)b\" \"id:1,phase:2,pass,capture,msg:'%{TX.1}'\"\n",
+            "SecRule ARGS|REQUEST_COOKIES \"@rx b[^c]\" \"id:2,phase:2,pass,t:lowercase,msg:'%{MATCHED_VAR}'\"\n",
+            "SecRule ARGS \"!@rx ^[a-c]\" \"id:3,phase:2,pass,t:urlDecodeUni\"\n",
+            "SecRule ARGS_NAMES|REQUEST_URI \"@pm bc a1\" \"id:4,phase:2,pass,chain\"\n",
+            "SecRule MATCHED_VARS \"@rx c(?!c)\" \"t:none\"\n",
+            "SecRule ARGS \"@detectSQLi\" \"id:5,phase:2,pass,multiMatch,t:none,t:lowercase,t:removeWhitespace\"\n",
+            "SecRule REQUEST_COOKIES \"@rx ^$\" \"id:6,phase:1,pass\"\n",
+        ));
+        let mut warm = Scratch::new();
+        let run = |rules: &RuleSet, scratch: &mut Scratch, sent: &Sent<'_>| {
+            let mut host = Host { now_s: 1, elapsed_ms: 5, collections: &mut NoCollections, lookups: &NoLookups };
+            let mut transaction = rules.transaction(scratch, &connection());
+            drive(&mut transaction, sent, &mut host);
+            let told = |found: super::Match<'_>| (found.rule_id, found.key.to_vec(), found.value.to_vec(), found.message.to_vec());
+            transaction.matches().map(told).collect::<Vec<_>>()
+        };
+        for (target, cookie, is_other) in &requests {
+            let sent = Sent { target, headers: &[("Cookie", cookie)], ..GET };
+            if *is_other {
+                run(&other, &mut warm, &sent);
+            }
+            prop_assert_eq!(run(&rules, &mut warm, &sent), run(&rules, &mut Scratch::new(), &sent));
+        }
+    }
+
     #[test]
     fn random_rules_never_panic(text in "(SecRule|SecAction|Include|[A-Z]{3,5}|[ \"'@!&|:,.%{}/\\\\\n]|id:1|rx|phase:2|t:none){0,40}") {
         let _ = RuleSet::from_text(&text);

@@ -30,13 +30,29 @@ const CONNECTIONS: &str = "64";
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a browser asks for when somebody searches a shop: enough fields for the inspection to have work.
-const TARGET: &str = "/search?q=blue+running+shoes&page=2&sort=price_asc";
-const FIELDS: [&str; 5] = [
+/// What browsers ask for when people search a shop: enough fields for the inspection to have work. A thousand searches of 64
+/// people, in turns, so that no peer sees one request all the time.
+const SEARCHES: &str = r#"
+local requests, at = {}, 0
+function init()
+  local words = {"blue", "running", "shoes", "winter", "coat", "cotton", "trail", "socks", "wool", "hat"}
+  local orders = {"price_asc", "price_desc", "newest", "rating"}
+  for n = 0, 999 do
+    local target = string.format("/search?q=%s+%s+%s&page=%d&sort=%s", words[n % 10 + 1], words[math.floor(n / 10) % 10 + 1],
+      words[math.floor(n / 100) + 1], n % 7 + 1, orders[n % 4 + 1])
+    wrk.headers["Cookie"] = string.format("session=%08x%08x%08x; theme=dark", n % 64 * 40503, n % 64 * 9973 + 77, n % 64 * 31337)
+    requests[n + 1] = wrk.format("GET", target)
+  end
+end
+function request()
+  at = at % 1000 + 1
+  return requests[at]
+end
+"#;
+const FIELDS: [&str; 4] = [
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
-    "Cookie: session=8f14e45fceea167a5a36dedd4bea2543; theme=dark",
     "Referer: http://shop.example/search?q=shoes",
 ];
 
@@ -223,7 +239,11 @@ impl Bench {
         for field in FIELDS {
             command.args(["-H", field]);
         }
-        process::stdout(command.arg(format!("http://{address}{TARGET}")))
+        let script = self.folder.path().join("searches.lua");
+        if !script.exists() {
+            fs::write(&script, SEARCHES)?;
+        }
+        process::stdout(command.arg("-s").arg(script).arg(format!("http://{address}")))
     }
 }
 

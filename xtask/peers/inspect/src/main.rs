@@ -26,7 +26,8 @@ struct Request {
 }
 
 enum Engine {
-    Seclang(Box<RuleSet>, Box<Scratch>),
+    /// With what it remembers of values: forgotten before each request, or not.
+    Seclang(Box<RuleSet>, Box<Scratch>, bool),
     Zentinel(Box<ModSecurity>),
 }
 
@@ -37,9 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let before = resident_bytes();
     let begin = Instant::now();
     let mut engine = match name.as_str() {
-        "seclang" => {
+        "seclang" | "seclang_again" => {
             let rules = RuleSet::load(&StdFiles, &[config], &Options::default())?;
-            Engine::Seclang(Box::new(rules), Box::new(Scratch::new()))
+            Engine::Seclang(Box::new(rules), Box::new(Scratch::new()), name == "seclang")
         }
         _ => Engine::Zentinel(Box::new(ModSecurity::from_file(config)?)),
     };
@@ -67,7 +68,12 @@ impl Engine {
     /// Runs every phase; the status of an intervention, or 0.
     fn inspect(&mut self, request: &Request) -> Result<u16, Box<dyn Error>> {
         match self {
-            Self::Seclang(rules, scratch) => Ok(seclang(rules, scratch, request)),
+            Self::Seclang(rules, scratch, forgets) => {
+                if *forgets {
+                    scratch.forget();
+                }
+                Ok(seclang(rules, scratch, request))
+            }
             Self::Zentinel(engine) => zentinel(engine, request),
         }
     }

@@ -1,6 +1,7 @@
 //! `bench inspect`: µs per request of qantra-seclang, libmodsecurity 3 and zentinel-modsec, with the same rule files and the
 //! same requests, in turns. Enters: a CRS checkout. Leaves: medians and 99th percentiles for each case, load time, memory.
-//! It must never compare engines that were not given the same bytes; what each decided is printed beside the times.
+//! It must never compare engines that were not given the same bytes; what each decided is printed beside the times. Since the same
+//! request comes again and again, qantra-seclang forgets the values that it has seen before each; `seclang_again` does not.
 
 mod hostile;
 mod requests;
@@ -61,6 +62,7 @@ pub(super) fn run() -> Result<Report> {
         start("libmodsecurity_pl1", &theirs, None, &configs[0].1)?,
         start("zentinel_pl1", &ours, Some("zentinel"), &configs[0].1)?,
         start("seclang_pl4", &ours, Some("seclang"), &configs[1].1)?,
+        start("seclang_again_pl1", &ours, Some("seclang_again"), &configs[0].1)?,
     ];
     let times = measure(&mut engines, &cases)?;
     let mut report = report(&engines, &cases, &times);
