@@ -5,6 +5,7 @@
 mod backend;
 mod case;
 mod differential;
+pub mod sample;
 mod wire;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use qantra_seclang::{
-    Connection, Host, MemoryCollections, NoLookups, Options, RuleSet, Scratch, StdFiles, Transaction,
+    Connection, EngineMode, Host, MemoryCollections, NoLookups, Options, RuleSet, Scratch, StdFiles, Transaction,
 };
 use serde::Deserialize;
 
@@ -253,7 +254,7 @@ fn stage_failure(
     for target in targets.iter().map(Some).chain(targets.is_empty().then_some(None)) {
         let bytes = wire::bytes(&stage.input, target)?;
         let outcome = match wire::receive(&bytes) {
-            Ok(request) => transact(&request, &stage.input, rules, scratch, collections)?,
+            Ok(request) => transact(&request, &stage.input, rules, scratch, collections, EngineMode::DetectionOnly)?,
             Err(why) => Outcome { status: 400, log: format!("refused by the server: {why}"), ..Outcome::default() },
         };
         if shown {
@@ -316,6 +317,7 @@ fn transact(
     rules: &RuleSet,
     scratch: &mut Scratch,
     collections: &mut MemoryCollections,
+    engine: EngineMode,
 ) -> Result<Outcome> {
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let connection = Connection {
@@ -327,6 +329,7 @@ fn transact(
     };
     let mut host = Host { now_s: 1_750_000_000, elapsed_ms: 1, collections, lookups: &NoLookups };
     let mut transaction = rules.transaction(scratch, &connection);
+    transaction.set_engine(engine);
     transaction.request_line(&request.method, &request.target, &request.version);
     for (name, value) in &request.headers {
         transaction.request_header(name, value);
