@@ -24,8 +24,19 @@ const EVERY: usize = 8;
 /// Requests after which the daemon is asked what it remembers: less than it does.
 const BATCH: usize = 200;
 
-/// What differs on purpose: cases by the beginning of their ids, and why.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+/// What differs on purpose: cases, and why.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("920181-1", "two framings of one body: the proxy refuses it with 400 before any rule runs"),
+    ("920290-1", "an empty host, which the harness takes for malformed and the proxy leaves to the rule"),
+    ("920400-1", "the body is shorter than its Content-Length says: the proxy waits for the rest"),
+    ("920410-1", "the size of all files together is beyond the 64 KiB of a body that the proxy hands to the rules"),
+];
+
+/// Bytes that no target may have (RFC 3986, section 2): the proxy refuses it with 400 before any rule runs.
+fn has_forbidden_bytes(request: &[u8]) -> bool {
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    line.iter().any(|byte| b"<>\"".contains(byte))
+}
 
 /// An origin that answers what it is told to.
 struct Told {
@@ -98,7 +109,7 @@ fn send(daemon: SocketAddr, from: Ipv4Addr, bytes: &[u8]) -> Result<u16> {
     rustix::net::bind(&socket, &SocketAddrV4::new(from, 0))?;
     rustix::net::connect(&socket, &daemon)?;
     let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(8)))?;
     // It may answer, and close, before all is sent.
     let _ = stream.write_all(bytes);
     let (mut answer, mut chunk) = (Vec::new(), [0; 4_096]);
@@ -153,6 +164,9 @@ fn difference(one: &Sample, wanted: &Expected, got: &Outcome) -> Option<String> 
     if let Some(why) = &one.malformed {
         return (got.status != 400 || !got.ids.is_empty()).then(|| format!("malformed ({why}), and got {got:?}"));
     }
+    if has_forbidden_bytes(&one.bytes) {
+        return (got.status != 400 || !got.ids.is_empty()).then(|| format!("a forbidden byte, and got {got:?}"));
+    }
     let ids: Vec<u64> = got.ids.iter().copied().collect();
     (got.status != wanted.status || ids != wanted.ids).then(|| {
         let more: Vec<_> = ids.iter().filter(|id| !wanted.ids.contains(id)).collect();
@@ -176,7 +190,7 @@ fn the_proxy_says_of_crs_cases_what_the_engine_says() -> Result<()> {
     for engine in ["detect", "on"] {
         for (one, got) in samples.iter().zip(run(&samples, crs, engine)?) {
             let wanted = if engine == "on" { &one.refusing } else { &one.detected };
-            let exception = EXCEPTIONS.iter().find(|(cases, _)| one.id.starts_with(cases));
+            let exception = EXCEPTIONS.iter().find(|(cases, _)| one.id == *cases);
             match (difference(one, wanted, &got), exception) {
                 (None, _) => same += 1,
                 (Some(_), Some((cases, _))) => {
