@@ -10,7 +10,7 @@ use prometheus::IntCounter;
 use crate::{
     api::{Learned, LearnedPlace},
     clock::{self, Now},
-    config::{Config, LearnConfig},
+    config::Config,
     detect::Measurement,
     inspect::{Field, Fields, RequestView, excerpt},
     learn::{
@@ -247,7 +247,7 @@ pub(super) fn start(
     metrics: Arc<Metrics>,
 ) -> std::io::Result<(Arc<Learning>, LearnerThread)> {
     let learner = restore(&store);
-    let knowledge = Arc::new(ArcSwap::from_pointee(learner.knowledge(&quorum(&config.load().learn))));
+    let knowledge = Arc::new(ArcSwap::from_pointee(learner.knowledge(&quorum(&config.load()))));
     let (lessons, queue) = bounded(QUEUE_MAX);
     let (stop, stopped) = bounded(0);
     let learning = Learning {
@@ -281,11 +281,11 @@ fn restore(store: &Store) -> Learner {
     }
 }
 
-const fn quorum(config: &LearnConfig) -> Quorum {
+const fn quorum(config: &Config) -> Quorum {
     Quorum {
-        requests_min: config.requests_min,
-        sources_min: config.sources_min,
-        max_false_positive_rate: config.max_false_positive_rate,
+        requests_min: config.learn.requests_min,
+        sources_min: config.learn.sources_min,
+        max_false_positive_rate: config.models.max_false_positive_rate,
     }
 }
 
@@ -359,7 +359,7 @@ impl Worker {
         self.learner.tick(config.learn.sources_min, now.unix_ms);
         let stats = self.learner.stats();
         if stats != self.told || self.told == LearnerStats::default() {
-            let knowledge = self.learner.knowledge(&quorum(&config.learn));
+            let knowledge = self.learner.knowledge(&quorum(&config));
             self.metrics.learn.calibrated.set(knowledge.thresholds() as i64);
             self.metrics.learn.parameters.set(knowledge.parameters() as i64);
             self.knowledge.store(Arc::new(knowledge));
@@ -401,7 +401,7 @@ impl Worker {
     }
 
     fn report(&self, config: &Config) -> Learned {
-        let quorum = quorum(&config.learn);
+        let quorum = quorum(config);
         let sketcher: Sketcher = self.learner.sketcher();
         let named = config.sites.iter().map(|site| site.name.as_str()).chain([NO_SITE]);
         let names: Vec<(u64, &str)> = named.map(|name| (sketcher.site(name), name)).collect();
@@ -433,6 +433,7 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::{
+        config::LearnConfig,
         detect::{AttackClass, Evidence},
         inspect::RawRequest,
         model::RequestAttack,
@@ -440,7 +441,7 @@ mod tests {
 
     fn learning(config: Config, learner: &Learner) -> (Learning, Receiver<Lesson>) {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let knowledge = learner.knowledge(&quorum(&config.learn));
+        let knowledge = learner.knowledge(&quorum(&config));
         let (lessons, queue) = bounded(1);
         let learning = Learning {
             lessons,

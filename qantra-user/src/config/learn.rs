@@ -3,14 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[learn]`: thresholds by site, and parameters that are known. Nothing here makes a request more suspicious.
+/// `[learn]`: thresholds by site, which rise until `models.max_false_positive_rate` is kept, and parameters that are known.
+/// Nothing here makes a request more suspicious.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnConfig {
     /// Off: the shipped thresholds everywhere, and nothing is learnt.
     pub enabled: bool,
-    /// The share of a site's honest requests that the request models may refuse: thresholds rise until it is kept.
-    pub max_false_positive_rate: f64,
     /// Until a site has a threshold of its own, what the request models find there is decided and written down as in
     /// simulation. Rules and behaviour detectors act all the same.
     pub monitor_until_calibrated: bool,
@@ -22,12 +21,6 @@ pub struct LearnConfig {
 
 impl Default for LearnConfig {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            max_false_positive_rate: 0.001,
-            monitor_until_calibrated: false,
-            requests_min: 10_000,
-            sources_min: 16,
-        }
+        Self { enabled: true, monitor_until_calibrated: false, requests_min: 10_000, sources_min: 16 }
     }
 }

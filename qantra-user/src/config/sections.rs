@@ -244,8 +244,8 @@ pub struct ModelsConfig {
     pub keep_versions: u32,
     /// Requests a second, at most, that are looked at for drift, shadows and promoted models; 0: none.
     pub samples_per_s: u32,
-    /// The share of sampled requests that promoted models may refuse where the ones before did not; above it they go
-    /// back by themselves.
+    /// The share of a site's honest requests that the request models may refuse: learnt thresholds rise until it is kept. Promoted
+    /// models that refuse more than that of what the ones before let pass go back by themselves.
     pub max_false_positive_rate: f64,
     /// For how long promoted models are guarded.
     pub guard_s: u64,

@@ -238,7 +238,6 @@ fn detect(detect: &DetectConfig, report: &mut Report<'_>) {
 }
 
 fn learn(learn: &LearnConfig, report: &mut Report<'_>) {
-    report.range("learn.max_false_positive_rate", learn.max_false_positive_rate, 0.000_001, 0.1);
     report.range("learn.requests_min", learn.requests_min, 1_000, 1_000_000);
     // Sources are told apart by 64 bits: a quorum of more would hardly ever be reached.
     report.range("learn.sources_min", learn.sources_min, 2, 40);
@@ -254,7 +253,7 @@ fn models(config: &Config, report: &mut Report<'_>) {
     }
     report.range("models.keep_versions", models.keep_versions, 2, 64);
     report.range("models.samples_per_s", models.samples_per_s, 0, 1_000);
-    report.range("models.max_false_positive_rate", models.max_false_positive_rate, 0.0, 1.0);
+    report.range("models.max_false_positive_rate", models.max_false_positive_rate, 0.000_001, 0.1);
     report.range("models.guard_s", models.guard_s, 0, 30 * 86_400);
     report.range("models.max_resident_mb", models.max_resident_mb, 16, 65_536);
     if models.require_signature && models.trusted_keys.is_empty() {

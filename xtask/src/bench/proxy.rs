@@ -1,5 +1,5 @@
 //! Enters: nothing. Leaves: requests per second and 99th percentiles of bare nginx, bare Pingora, Qantra's proxy with a
-//! judge that lets all pass, `qantra run` with everything on, and both nginx with ModSecurity and Qantra with Debian's Core
+//! judge that lets all pass, `qantra run` with everything on and without models, and both nginx with ModSecurity and Qantra with Debian's Core
 //! Rule Set, each in front of the same nginx, asked by the same wrk, turn by turn. It must never count a run in which an answer was not 200, nor give one peer more than another.
 
 use std::{
@@ -56,6 +56,7 @@ const FIELDS: [&str; 4] = [
     "Referer: http://shop.example/search?q=shoes",
 ];
 
+const WITHOUT_MODELS: &str = "enabled = false\n";
 /// What both run: Debian's modsecurity-crs as it is installed, refusing, bodies of requests and none of responses.
 const INSPECT: &str = "[inspect]\nruleset = \"crs\"\n";
 const MODSECURITY: &str = "SecRuleEngine On\nSecRequestBodyAccess On\nSecRequestBodyLimit 13107200\n\
@@ -83,9 +84,10 @@ pub(super) fn run() -> Result<Report> {
         ("nginx", bench.nginx_proxy(origin.address)?),
         ("pingora", bench.example("bare_pingora", origin.address)?),
         ("proxy_alone", bench.example("proxy_alone", origin.address)?),
-        ("qantra", bench.qantra(origin.address, "qantra", "")?),
+        ("qantra_without_models", bench.qantra(origin.address, "qantra_without_models", WITHOUT_MODELS, "")?),
+        ("qantra", bench.qantra(origin.address, "qantra", "", "")?),
         ("nginx_modsecurity", bench.nginx_modsecurity(origin.address)?),
-        ("qantra_crs", bench.qantra(origin.address, "qantra_crs", INSPECT)?),
+        ("qantra_crs", bench.qantra(origin.address, "qantra_crs", "", INSPECT)?),
     ];
     let mut measured: Vec<(Vec<f64>, Vec<f64>)> = vec![(Vec::new(), Vec::new()); peers.len()];
     for turn in 1..=TURNS {
@@ -104,6 +106,7 @@ pub(super) fn run() -> Result<Report> {
     }
     report.ratio("qantra_vs_pingora", "qantra_rps", "pingora_rps");
     report.ratio("qantra_vs_nginx", "qantra_rps", "nginx_rps");
+    report.ratio("qantra_vs_qantra_without_models", "qantra_rps", "qantra_without_models_rps");
     report.ratio("qantra_crs_vs_nginx_modsecurity", "qantra_crs_rps", "nginx_modsecurity_rps");
     report.ratio("qantra_crs_vs_qantra", "qantra_crs_rps", "qantra_rps");
     report.ratio("proxy_alone_vs_pingora", "proxy_alone_rps", "pingora_rps");
@@ -189,7 +192,7 @@ impl Bench {
 
     /// `qantra run` with models, behaviour detectors, store and metrics, as shipped; without interfaces, since its kernel
     /// half has a bench of its own.
-    fn qantra(&self, origin: SocketAddr, name: &str, inspect: &str) -> Result<Server> {
+    fn qantra(&self, origin: SocketAddr, name: &str, more_of_models: &str, inspect: &str) -> Result<Server> {
         let (address, metrics) = (free_address()?, free_address()?);
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder)?;
@@ -204,7 +207,7 @@ impl Bench {
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
         let config = format!(
             "[daemon]\nstate_dir = {}\ncontrol_socket = {}\n[metrics]\nlisten = \"{metrics}\"\n\
-             [models]\ndir = {}\nruntime = {}\n[proxy]\nthreads = 1\n[[listen]]\naddress = \"{address}\"\n\
+             [models]\ndir = {}\nruntime = {}\n{more_of_models}[proxy]\nthreads = 1\n[[listen]]\naddress = \"{address}\"\n\
              [[site]]\nname = \"shop\"\nhosts = [\"*\"]\n[[site.target]]\naddress = \"{origin}\"\n\
              {inspect}",
             quoted(&folder.join("state")),
