@@ -245,10 +245,14 @@ fn cyclic() -> Vec<u8> {
     [vec![8, 8], field(7, &graph)].concat()
 }
 
+/// One request in so many is an attack: those reach classifier and judge.
+const ATTACK_EVERY: u64 = 10;
+
 /// What clients saw.
 #[derive(Default)]
 struct Seen {
     ms: Vec<f64>,
+    refused: usize,
     wrong: Vec<String>,
 }
 
@@ -268,9 +272,14 @@ fn hammer(
                     return;
                 }
                 // Of many clients: one that asks so often is refused for that.
-                let client = format!("198.18.{}.{}", 16 * thread + (number / 250 % 16) as u8, number % 250);
+                let is_attack = number % ATTACK_EVERY == 0;
+                let range = if is_attack { 19 } else { 18 };
+                let client = format!("198.{range}.{}.{}", 16 * thread + (number / 250 % 16) as u8, number % 250);
                 let begun = Instant::now();
-                let target = format!("/item/{}?page={}&q=O%27Brien+%26+sons", number % 50, number % 7);
+                let target = match is_attack {
+                    true => format!("/item/{number}?page=-1%27+UNION+SELECT+login,password+FROM+users+--+-"),
+                    false => format!("/item/{}?page={}&q=O%27Brien+%26+sons", number % 50, number % 7),
+                };
                 let answer = connection.as_mut().context("no connection").and_then(|connection| {
                     connection.send(request(&target, &client).as_bytes())?;
                     connection.answer()
@@ -278,6 +287,10 @@ fn hammer(
                 let Ok(mut seen) = seen.lock() else { return };
                 match answer {
                     Ok(answer) if answer.status == 200 => seen.ms.push(begun.elapsed().as_secs_f64() * 1e3),
+                    Ok(answer) if is_attack && answer.status == 403 => {
+                        seen.refused += 1;
+                        connection = Client::connect(proxy).ok();
+                    }
                     Ok(answer) => seen.wrong.push(format!("{target}: {}", answer.status)),
                     Err(error) => {
                         seen.wrong.push(format!("{target}: {error:#}"));
@@ -321,7 +334,7 @@ impl Latency {
 #[test]
 fn versions_change_under_load_and_no_request_is_lost() -> Result<()> {
     let Some(library) = library() else { return Ok(()) };
-    let cycles: u32 = std::env::var("QANTRA_MODEL_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let cycles: u32 = std::env::var("QANTRA_MODEL_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let daemon = Daemon::start(&library, "samples_per_s = 100\nkeep_versions = 3")?;
     let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::default())));
     let clients = hammer(daemon.proxy, 4, &stop, &seen);
@@ -354,15 +367,18 @@ fn versions_change_under_load_and_no_request_is_lost() -> Result<()> {
     let (before, during) = (Latency::of(&quiet.ms), Latency::of(&seen.ms));
     let mib: Vec<u64> = resident.iter().map(|bytes| bytes >> 20).collect();
     println!("before: {} requests, {} wrong; {before:?}", quiet.ms.len(), quiet.wrong.len());
-    println!("{cycles} cycles: {} requests, {} wrong; {during:?}", seen.ms.len(), seen.wrong.len());
+    let (answered, refused, wrong) = (seen.ms.len(), seen.refused, seen.wrong.len());
+    println!("{cycles} cycles: {answered} requests answered, {refused} refused, {wrong} wrong; {during:?}");
     let every = mib.iter().step_by((mib.len() / 20).max(1)).collect::<Vec<_>>();
     println!("resident MiB, over the cycles: {every:?}; models say {}", daemon.model(&["list"])?["resident_bytes"]);
     ensure!(seen.wrong.is_empty(), "{:?}", &seen.wrong[..seen.wrong.len().min(5)]);
-    ensure!(seen.ms.len() > 100, "{} requests are no load", seen.ms.len());
+    ensure!(answered > 100, "{answered} requests are no load");
+    ensure!(refused > 0, "no attack was refused: the judge was not asked");
     // A request waits so long for the classifier at most; the rest is the machine's, as before.
     ensure!(during.p99 < before.p99 + DEADLINE_MS, "{during:?} after {before:?}");
-    // The first rounds fill caches and allocators; from then on it must not grow.
-    if let (Some(early), Some(last)) = (mib.get(mib.len() / 2), mib.last()) {
+    // The first rounds fill caches and allocators; from then on it must not grow. One round's figure goes up and down by some
+    // 30 MiB, since versions are loaded and let go all the time: the most of the first half is what counts.
+    if let (Some(early), Some(last)) = (mib[..mib.len() / 2].iter().max(), mib.last()) {
         ensure!(*last <= early + 16, "memory grows: {mib:?} MiB");
     }
     Ok(())

@@ -150,6 +150,8 @@ fn without_telemetry(verb: &Verb) -> std::io::Result<()> {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "qantra".into());
     let mut again = Command::new(std::env::current_exe()?);
+    // ONNX Runtime allocates by the C library: with one arena, loading models again and again does not spread memory over many.
+    again.envs([("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "65536")]);
     Err(again.arg0(name).args(arguments).env(NO_TELEMETRY, "1").exec())
 }
 
