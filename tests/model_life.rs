@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::Method;
-use qantra_tests::{binary, client::Client, upstream::Origin};
+use qantra_tests::{binary, client::Client, onnx::library, upstream::Origin};
 use qantra_user::{
     api::{self, Installed, ModelList},
     model::{Bundle, LifeVerb},
@@ -33,18 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// ONNX Runtime's library, or `None` with a word about it.
-#[expect(clippy::print_stderr, reason = "a test that skips says so")]
-fn library() -> Option<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    let path = target.join("onnxruntime").join(std::env::consts::ARCH).join("libonnxruntime.so");
-    let found = path.canonicalize().ok();
-    if found.is_none() {
-        eprintln!("skipped: no ONNX Runtime at {}; `cargo xtask setup` fetches it", path.display());
-    }
-    found
 }
 
 /// `models.deadline_ms`, as it is when nobody says otherwise.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use qantra_tests::binary::{command, transcript};
+use qantra_tests::{
+    binary::{command, transcript},
+    onnx,
+};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -15,17 +18,6 @@ fn workspace() -> PathBuf {
 
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
-}
-
-/// ONNX Runtime's library, or `None` with a word about it.
-#[expect(clippy::print_stderr, reason = "a test that skips says so")]
-fn library() -> Option<String> {
-    let path = target().join("onnxruntime").join(std::env::consts::ARCH).join("libonnxruntime.so");
-    let found = path.canonicalize().ok().and_then(|path| path.to_str().map(str::to_owned));
-    if found.is_none() {
-        eprintln!("skipped: no ONNX Runtime at {}; `cargo xtask setup` fetches it", path.display());
-    }
-    found
 }
 
 /// Labels of a site about databases: honest, and flagged by the shipped gate.
@@ -50,13 +42,14 @@ fn run(arguments: &[&str]) -> Result<String> {
 
 #[test]
 fn what_is_trained_is_taken_by_qantra_and_by_onnx() -> Result<()> {
-    let Some(library) = library() else { return Ok(()) };
+    let Some(library) = onnx::library() else { return Ok(()) };
+    let library = library.to_str().context("path")?;
     let dir = tempfile::tempdir()?;
     let (set, trained) = (dir.path().join("labels.jsonl"), dir.path().join("trained"));
     labels(&set)?;
     let (set, trained) = (set.to_str().context("path")?, trained.to_str().context("path")?);
     let models = workspace().join("models");
-    let from = ["--models", models.to_str().context("path")?, "--runtime", &library];
+    let from = ["--models", models.to_str().context("path")?, "--runtime", library];
     let train = ["train", "--now", "--offline", "--dataset", set, "--to", trained, "-o", "json"];
     let said = run(&[&train[..], &from[..]].concat())?;
     assert!(said.starts_with("exit code 0"), "{said}");
@@ -67,7 +60,7 @@ fn what_is_trained_is_taken_by_qantra_and_by_onnx() -> Result<()> {
     assert!(flagged("trained", "after") < flagged("trained", "before"), "{report}");
     assert!(flagged("golden", "after") <= flagged("golden", "before"), "{report}");
 
-    let said = run(&["model", "check", trained, "--runtime", &library])?;
+    let said = run(&["model", "check", trained, "--runtime", library])?;
     assert!(said.starts_with("exit code 0") && said.contains("request_gate"), "{said}");
     let manifest = std::fs::read_to_string(Path::new(trained).join("manifest.toml"))?;
     assert!(manifest.contains("+local.") && manifest.contains("trained on this box: 160 samples"), "{manifest}");
@@ -94,13 +87,14 @@ fn onnx_checks(file: &Path) -> Result<()> {
 
 #[test]
 fn without_anything_to_learn_from_nothing_is_written() -> Result<()> {
-    let Some(library) = library() else { return Ok(()) };
+    let Some(library) = onnx::library() else { return Ok(()) };
+    let library = library.to_str().context("path")?;
     let dir = tempfile::tempdir()?;
     let (set, trained) = (dir.path().join("none.jsonl"), dir.path().join("trained"));
     std::fs::write(&set, "")?;
     let models = workspace().join("models");
     let (set, to) = (set.to_str().context("path")?, trained.to_str().context("path")?);
-    let from = ["--models", models.to_str().context("path")?, "--runtime", &library];
+    let from = ["--models", models.to_str().context("path")?, "--runtime", library];
     let said = run(&[&["train", "--now", "--offline", "--dataset", set, "--to", to][..], &from[..]].concat())?;
     assert!(said.contains("exit code 1") && said.contains("line 1: the file is empty"), "{said}");
     let said = run(&[&["train", "--now", "--offline", "--to", to][..], &from[..]].concat())?;

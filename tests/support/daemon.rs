@@ -1,5 +1,5 @@
 //! Enters: rules and sites. Leaves: `qantra run` with them in front of an origin. It must never need root: there is no
-//! kernel half and there are no models.
+//! kernel half, and there are no models unless they are asked for.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -30,13 +30,21 @@ impl Daemon {
     /// # Errors
     /// It cannot be started, or does not serve.
     pub fn start(rules: &str, inspect: &str, sites: &str) -> Result<Self> {
+        Self::with_models("enabled = false", rules, inspect, sites)
+    }
+
+    /// The same; `models` follows `[models]`.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not serve.
+    pub fn with_models(models: &str, rules: &str, inspect: &str, sites: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join("rules"))?;
         std::fs::write(folder.path().join("rules/test.conf"), rules)?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let here = folder.path().display();
         let config = format!(
-            "[daemon]\nstate_dir = \"{here}/state\"\ncontrol_socket = \"{here}/control.sock\"\n[models]\nenabled = false\n\
+            "[daemon]\nstate_dir = \"{here}/state\"\ncontrol_socket = \"{here}/control.sock\"\n[models]\n{models}\n\
              [protect]\nauto = false\n[proxy]\nthreads = 1\ntrusted_proxies = [\"127.0.0.1\"]\n\
              [[listen]]\naddress = \"{address}\"\n[inspect]\nrules_dir = \"{here}/rules\"\n{inspect}\n{sites}\n"
         );

@@ -11,6 +11,7 @@ pub mod flood;
 pub mod kernel;
 pub mod leaky;
 pub mod netns;
+pub mod onnx;
 pub mod packet;
 pub mod pcap;
 pub mod program;
