@@ -41,6 +41,20 @@ fn from_client(client: &str, host: &str, target: &str) -> String {
 }
 
 #[test]
+fn a_refusal_can_be_asked_about_after_a_restart() -> Result<()> {
+    let origin = Leaky::start()?;
+    let mut daemon = Daemon::start(RULES, "", &origin.sites(&[("shop", "")]))?;
+    let answer = daemon.ask(from_client("203.0.113.7", "shop", ATTACK).as_bytes())?;
+    let id = answer.field("x-request-id").context("a request id")?.to_owned();
+    let before = daemon.json(&["rules", "why", &id])?;
+    daemon.restart()?;
+    assert_eq!(daemon.json(&["rules", "why", &id])?, before);
+    let top = daemon.json(&["rules", "top"])?;
+    assert_eq!((&top[0]["rule"], &top[0]["refused"]), (&942_001.into(), &1.into()), "{top}");
+    Ok(())
+}
+
+#[test]
 fn an_attack_is_refused_found_and_its_source_banned() -> Result<()> {
     let origin = Leaky::start()?;
     let daemon = Daemon::start(RULES, "", &origin.sites(&[("shop", "")]))?;

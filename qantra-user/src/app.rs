@@ -66,6 +66,8 @@ use crate::{
 
 /// Observations that wait for the analysis thread: about a second of a busy proxy, 6 MiB.
 const OBSERVATIONS_MAX: usize = 32_768;
+/// The name in the store of what rules said of the last requests.
+const RULE_JOURNAL: &str = "rule_journal";
 /// Decisions that the policy learns of at start, the newest ones.
 const REMEMBERED_MAX: u32 = 20_000;
 
@@ -196,6 +198,7 @@ impl Stages {
         let drops = Arc::new(DropHub::new(kernel.as_ref().map(Kernel::plane), config.kernel.drop_sample));
         let models = start_models(config, &metrics)?;
         let rules = RuleKeeper::load(config, Arc::clone(&metrics))?;
+        restore_journal(&store, &rules);
         let shared = Arc::new(ArcSwap::new(Arc::clone(config)));
         let (learning, learner) =
             learning::start(Arc::clone(&shared), Arc::clone(&store), models.active(), Arc::clone(&metrics))?;
@@ -280,12 +283,16 @@ impl Stages {
         drop(follower);
         drop(collector);
         drop(upkeep_stop);
-        let Self { actor, store, feeds, observations, learner, .. } = self;
+        let Self { actor, store, feeds, observations, learner, rules, .. } = self;
         drop((observations, learner.stop));
         for thread in [analysis, upkeep, learner.thread] {
             if thread.join().is_err() {
                 tracing::error!("a thread ended badly");
             }
+        }
+        match rules.journal().save() {
+            Ok(bytes) => store.record(Write::Keep { name: RULE_JOURNAL, body: bytes.into() }),
+            Err(error) => tracing::warn!(%error, "what rules said of the last requests is not stored"),
         }
         drop((feeds, actor, store));
         proxied?;
@@ -394,6 +401,16 @@ fn start_feeds(
         plane: planes.map(|planes| planes as Arc<dyn FeedPlane>),
         metrics: Arc::clone(metrics),
     })
+}
+
+/// What rules said of requests before the daemon began again, so that a refusal can still be asked about.
+fn restore_journal(store: &Store, rules: &RuleKeeper) {
+    let restored = store.kept(RULE_JOURNAL).map(|kept| kept.map(|bytes| rules.journal().restore(&bytes)));
+    match restored {
+        Ok(None | Some(Ok(()))) => {}
+        Ok(Some(Err(error))) => tracing::warn!(%error, "what rules said of the last requests is forgotten"),
+        Err(error) => tracing::warn!(%error, "what rules said of the last requests cannot be read"),
+    }
 }
 
 /// Models that cannot be loaded are no reason not to start: rules and behaviour detectors go on.

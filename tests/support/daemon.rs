@@ -52,20 +52,32 @@ impl Daemon {
         let metrics = free()?;
         let config = config.replace("[models]", &format!("[metrics]\nlisten = \"{metrics}\"\n[models]"));
         std::fs::write(folder.path().join("qantra.toml"), config)?;
-        let path = folder.path().join("qantra.toml").display().to_string();
-        let log = std::fs::File::create(folder.path().join("log"))?;
-        let child = command(&["run", "--config", &path]).stdout(Stdio::null()).stderr(log).spawn()?;
-        let mut daemon = Self { address, metrics, folder, child };
+        let mut daemon = Self { address, metrics, child: spawn(&folder)?, folder };
+        daemon.wait()?;
+        Ok(daemon)
+    }
+
+    fn wait(&mut self) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(address).is_err() {
-            ensure!(
-                daemon.child.try_wait()?.is_none() && Instant::now() < until,
-                "it does not serve: {}",
-                daemon.log()
-            );
+        while TcpStream::connect(self.address).is_err() {
+            let runs = self.child.try_wait()?.is_none();
+            ensure!(runs && Instant::now() < until, "it does not serve: {}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
-        Ok(daemon)
+        Ok(())
+    }
+
+    /// Ends it as a service manager does, and starts it anew with the same files.
+    ///
+    /// # Errors
+    /// It does not end, cannot be started, or does not serve.
+    pub fn restart(&mut self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it ended with {status}: {}", self.log());
+        self.child = spawn(&self.folder)?;
+        self.wait()
     }
 
     /// What it logged.
@@ -146,6 +158,12 @@ impl Daemon {
         ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }
+}
+
+fn spawn(folder: &tempfile::TempDir) -> Result<Child> {
+    let path = folder.path().join("qantra.toml").display().to_string();
+    let log = std::fs::File::create(folder.path().join("log"))?;
+    Ok(command(&["run", "--config", &path]).stdout(Stdio::null()).stderr(log).spawn()?)
 }
 
 fn free() -> Result<SocketAddr> {

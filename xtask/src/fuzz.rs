@@ -105,6 +105,14 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Every target for as long as it takes to see that it runs and breaks on nothing near its seeds.
+///
+/// # Errors
+/// As [`run`].
+pub fn smoke() -> Result<()> {
+    run(&Args { target: None, seconds: 10, crs: None })
+}
+
 fn fuzz(cargo_fuzz: &Path, target: Target, corpus: &Path, crs: &Path, seconds: u32) -> Result<()> {
     let artifacts = workspace::target_dir().join("fuzz/artifacts").join(target.name());
     fs::create_dir_all(&artifacts).with_context(|| format!("cannot make {}", artifacts.display()))?;

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    crs, ebpf, kernels, process, setup,
+    crs, ebpf, fuzz, kernels, process, setup,
     setup::Need,
     workspace::{self, Arch},
 };
@@ -20,7 +20,7 @@ pub struct Args {
     /// Only tests that need neither root nor namespaces.
     #[arg(long)]
     pub plain: bool,
-    /// Everything, and then the object on other kernels too.
+    /// Everything, and then every reader fuzzed for some seconds, and the object on other kernels too.
     #[arg(long, conflicts_with_all = ["plain", "filter"])]
     pub full: bool,
     /// Only tests whose name has this in it.
@@ -70,7 +70,11 @@ pub fn run(args: &Args) -> Result<()> {
     let places =
         Places { object, daemon: workspace::daemon(false, None), onnxruntime: workspace::onnxruntime(Arch::host()) };
     tests_with(Scope::Everything, args.filter.as_deref(), Some(&places))?;
-    if args.full { kernels::run(&kernels::Args::default()) } else { Ok(()) }
+    if !args.full {
+        return Ok(());
+    }
+    fuzz::smoke()?;
+    kernels::run(&kernels::Args::default())
 }
 
 /// Where tests find what is no part of their own binary.

@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    if let Err(error) = without_telemetry(&cli.verb) {
+    if let Err(error) = in_environment_of_onnx(&cli.verb) {
         // With standard error gone there is nobody left to tell.
         let _ = writeln!(std::io::stderr(), "error: cannot begin again without ONNX Runtime's telemetry: {error}");
         return ExitCode::FAILURE;
@@ -136,9 +136,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Has the program begin again with ONNX Runtime's reports to its maker turned off, where a verb loads it: that has to be in
-/// the environment before, and a process with threads to come cannot change its own safely.
-fn without_telemetry(verb: &Verb) -> std::io::Result<()> {
+/// Has the program begin again with the environment that ONNX Runtime shall have, where a verb loads it: its reports to its maker
+/// off, and one arena to allocate from, so that models that are loaded again and again do not spread over many. A process with
+/// threads to come cannot change its own environment safely.
+fn in_environment_of_onnx(verb: &Verb) -> std::io::Result<()> {
     let loads_it = match verb {
         Verb::Run(_) | Verb::Eval(_) | Verb::Train(_) => true,
         Verb::Model(args) => args.loads_runtime(),
@@ -150,7 +151,6 @@ fn without_telemetry(verb: &Verb) -> std::io::Result<()> {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "qantra".into());
     let mut again = Command::new(std::env::current_exe()?);
-    // ONNX Runtime allocates by the C library: with one arena, loading models again and again does not spread memory over many.
     again.envs([("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "65536")]);
     Err(again.arg0(name).args(arguments).env(NO_TELEMETRY, "1").exec())
 }

@@ -1,5 +1,5 @@
 //! Enters: what rules said of requests that some rule matched. Leaves: the newest of them by id, and which rules match most,
-//! for people who ask. Parts have a lock each, chosen by source and by rule: nothing here is shared by all, and requests that
+//! for people who ask, and over a restart. Parts have a lock each, chosen by source and by rule: nothing here is shared by all, and requests that
 //! no rule matches never come here.
 
 use std::{cmp::Reverse, collections::VecDeque, hash::BuildHasher as _, net::IpAddr};
@@ -7,6 +7,7 @@ use std::{cmp::Reverse, collections::VecDeque, hash::BuildHasher as _, net::IpAd
 use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{RuleCount, RuleOutcome, RuledQuery, RuledRequest},
@@ -51,6 +52,13 @@ impl Equivalent<OfSite> for OfSiteRef<'_> {
     }
 }
 
+/// What outlives a daemon; requests are the oldest first.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    requests: Vec<RuledRequest>,
+    counts: Vec<RuleCount>,
+}
+
 type Counts = HashMap<OfSite, RuleCount, foldhash::fast::RandomState>;
 
 /// What is remembered of rules that matched.
@@ -84,6 +92,10 @@ impl RuleJournal {
             }
         }
         ruled.rules.truncate(RULES_MAX);
+        self.keep(ruled);
+    }
+
+    fn keep(&self, ruled: RuledRequest) {
         let mut requests = self.shard_of(ruled.source).lock();
         let (list, most) = match ruled.outcome {
             RuleOutcome::Passed => (&mut requests.passed, PASSED_MAX),
@@ -97,7 +109,7 @@ impl RuleJournal {
     }
 
     fn count(&self, site: &str, found: &RuleEvidence, refused: bool, at_unix_ms: u64) {
-        let at = self.hash.hash_one(found.id) as usize % SHARDS;
+        let at = self.shard_of_rule(found.id);
         let mut counts = self.counts[at].lock();
         let key = OfSiteRef { rule: found.id, site };
         if let Some(known) = counts.get_mut(&key) {
@@ -126,6 +138,35 @@ impl RuleJournal {
             last_unix_ms: at_unix_ms,
         };
         counts.insert(OfSite { rule: found.id, site: site.to_owned() }, count);
+    }
+
+    /// Takes over what a daemon before this one had saved.
+    ///
+    /// # Errors
+    /// It is no journal, or one of another version.
+    pub(in crate::app) fn restore(&self, saved: &[u8]) -> Result<(), serde_json::Error> {
+        let saved: Saved = serde_json::from_slice(saved)?;
+        for ruled in saved.requests {
+            self.keep(ruled);
+        }
+        for count in saved.counts {
+            let at = self.shard_of_rule(count.rule);
+            let mut counts = self.counts[at].lock();
+            if counts.len() < COUNTED_MAX {
+                counts.insert(OfSite { rule: count.rule, site: count.site.clone() }, count);
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it, for [`RuleJournal::restore`]: some MB at most.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub(in crate::app) fn save(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut requests = self.all(|_| true);
+        requests.sort_by_key(|ruled| ruled.at_unix_ms);
+        serde_json::to_vec(&Saved { requests, counts: self.top(None) })
     }
 
     /// What rules said of a request and of its response, by the request's id.
@@ -161,6 +202,10 @@ impl RuleJournal {
             all.extend(requests.ended.iter().chain(&requests.passed).filter(|ruled| wanted(ruled)).cloned());
         }
         all
+    }
+
+    fn shard_of_rule(&self, rule: u64) -> usize {
+        self.hash.hash_one(rule) as usize % SHARDS
     }
 
     fn shard_of(&self, source: IpAddr) -> &Mutex<Requests> {
@@ -225,6 +270,23 @@ mod tests {
             RuledQuery { rule: Some(2), outcome: Some(RuleOutcome::Passed), limit: Some(3), ..RuledQuery::default() };
         let newest: Vec<String> = journal.recent(&query).into_iter().map(|ruled| ruled.request.id).collect();
         assert_eq!(newest, ["r110999", "r110998", "r110997"]);
+    }
+
+    #[test]
+    fn what_is_saved_is_found_by_the_next_daemon() {
+        let before = journal();
+        for n in 0..2_000 {
+            before.note(ruled(n, [10, 0, (n / 100) as u8, (n % 100) as u8], RuleOutcome::Refused, &[1, 2]));
+        }
+        let after = journal();
+        after.restore(&before.save().unwrap()).unwrap();
+        assert_eq!(after.find("r1999"), before.find("r1999"));
+        assert_eq!(after.top(None), before.top(None));
+        // It is spread over other parts, and what does not fit there is forgotten: the oldest.
+        let (kept, all) = (after.recent(&RuledQuery::default()), before.recent(&RuledQuery::default()));
+        assert_eq!(kept, all);
+        assert!(after.restore(b"{\"requests\": 7}").is_err());
+        assert_eq!(after.top(None), before.top(None), "what cannot be read changes nothing");
     }
 
     #[test]
