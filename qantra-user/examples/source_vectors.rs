@@ -1,20 +1,20 @@
 //! Enters: capture files, and what an origin observed of HTTP. Leaves: behaviour vectors as CSV, made by the same
 //! parser and flow code that serve. For training; it must never see live traffic.
 //!
-//! `source_vectors [--repeat N] [--label L] [--group G] [--pcap FILE]… [--http FILE]…`: one run, its packets and its
-//! requests joined by time and source. Prints `label,group,seconds` and the columns of the behaviour vector: one row
+//! `source_vectors [--repeat N] [--label L] [--group G] [--source ADDRESS]… [--pcap FILE]… [--http FILE]…`: one run, its packets and
+//! its
+//! requests joined by time and source. Prints `label,group,source,seconds` and the columns of the behaviour vector: one row
 //! for each source and second in which it was seen, fewer for long ones. `--schema` prints the schema's hash.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
-use std::{collections::HashMap, fs, hash::BuildHasher, io::Write as _, net::IpAddr};
+use std::{collections::HashMap, fs, io::Write as _, net::IpAddr};
 
-use anyhow::{Context as _, Result, bail};
-use foldhash::quality::FixedState;
+use anyhow::{Context as _, Error, Result, bail};
 use qantra_user::{
     capture::{self, SourceCounter},
     features::source::{self, COLUMNS},
-    flow::{ConnectionObservation, FlowTable, LocalNetworks, Observation, RequestObservation},
+    flow::{FlowTable, LocalNetworks, Observation},
 };
 
 const TICK_MS: u64 = 1_000;
@@ -28,32 +28,10 @@ struct Options {
     label: String,
     group: String,
     repeat: u64,
+    /// Only of these; none: of all.
+    sources: Vec<IpAddr>,
     pcaps: Vec<String>,
     https: Vec<String>,
-}
-
-/// One line of the origin's log.
-#[derive(Debug, serde::Deserialize)]
-struct Logged {
-    kind: String,
-    at_ms: u64,
-    source: IpAddr,
-    #[serde(default)]
-    status: u16,
-    #[serde(default)]
-    path: String,
-    #[serde(default)]
-    answered_by_us: bool,
-    #[serde(default)]
-    account: Option<String>,
-    #[serde(default)]
-    is_login: bool,
-    #[serde(default)]
-    is_write: bool,
-    #[serde(default)]
-    request_bytes: u64,
-    #[serde(default)]
-    response_bytes: u64,
 }
 
 fn options() -> Result<Option<Options>> {
@@ -69,38 +47,13 @@ fn options() -> Result<Option<Options>> {
             "--label" => options.label = value,
             "--group" => options.group = value,
             "--repeat" => options.repeat = value.parse()?,
+            "--source" => options.sources.push(value.parse()?),
             "--pcap" => options.pcaps.push(value),
             "--http" => options.https.push(value),
             other => bail!("unknown option {other}"),
         }
     }
     Ok(Some(options))
-}
-
-fn requests(path: &str, out: &mut Vec<(u64, Observation)>) -> Result<()> {
-    let hasher = FixedState::with_seed(1);
-    for line in fs::read_to_string(path)?.lines() {
-        let seen: Logged = serde_json::from_str(line).with_context(|| path.to_owned())?;
-        let observation = match seen.kind.as_str() {
-            "connection" => Observation::Connection(ConnectionObservation { at_ms: seen.at_ms, source: seen.source }),
-            _ => Observation::Request(RequestObservation {
-                at_ms: seen.at_ms,
-                source: seen.source,
-                site: None,
-                is_write: seen.is_write,
-                answered_by_us: seen.answered_by_us,
-                status: seen.status,
-                path_hash: hasher.hash_one(&seen.path),
-                account_hash: seen.account.map(|account| hasher.hash_one(account)),
-                is_login: seen.is_login,
-                request_bytes: seen.request_bytes,
-                response_bytes: seen.response_bytes,
-                duration_ms: 1,
-            }),
-        };
-        out.push((seen.at_ms, observation));
-    }
-    Ok(())
 }
 
 fn main() -> Result<()> {
@@ -116,7 +69,9 @@ fn main() -> Result<()> {
         }
     }
     for path in &options.https {
-        requests(path, &mut seen)?;
+        let observed =
+            capture::observed(&fs::read_to_string(path)?).map_err(Error::msg).with_context(|| path.clone())?;
+        seen.extend(observed.into_iter().map(|observation| (observation.at_ms(), observation)));
     }
     seen.sort_by_key(|(at_ms, _)| *at_ms);
     rows(&options, &seen)
@@ -163,13 +118,19 @@ fn print(
     tick_ms: u64,
 ) -> Result<()> {
     for tracked in table.iter().filter(|tracked| tracked.flow.last_ms + TICK_MS >= tick_ms) {
-        let rows = printed.entry(tracked.flow.address).or_insert(0);
+        let address = tracked.flow.address;
+        // What serving does not look at is no example either.
+        let is_wanted = options.sources.is_empty() || options.sources.contains(&address);
+        if !is_wanted || !source::is_enough(&tracked.flow, tick_ms) {
+            continue;
+        }
+        let rows = printed.entry(address).or_insert(0);
         *rows += 1;
         if *rows > DENSE_ROWS && (!(*rows).is_multiple_of(SPARSE_EVERY) || *rows > DENSE_ROWS + ROWS_MAX * SPARSE_EVERY)
         {
             continue;
         }
-        write!(out, "{},{},{rows}", options.label, options.group)?;
+        write!(out, "{},{},{address},{rows}", options.label, options.group)?;
         let vector = source::vector(&tracked.flow, tick_ms);
         debug_assert_eq!(vector.values.len(), COLUMNS.len());
         for value in vector.values {

@@ -1,10 +1,11 @@
-//! `cargo xtask data record`: enters nothing but what Debian, PyPI and npm hold. Leaves, below the target folder, a corpus
-//! of requests that real applications got from a browser, from programs and from attack tools, with its manifest. All
+//! `cargo xtask data record` and `data flows`: enters nothing but what Debian, PyPI and npm hold. Leaves, below the target folder, a corpus
+//! of requests that real applications got from a browser, from programs and from attack tools, with its manifest; or
+//! captures of attack tools and of honest networks. All
 //! of it runs in namespaces without a way out, which end with it; it must never be committed, only made again.
 
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -28,6 +29,8 @@ pub struct Args {
 enum Verb {
     /// Record requests: applications used by people and programs, and a target attacked by tools.
     Record(RecordArgs),
+    /// Record flows: attack tools of all kinds, and networks of honest devices and clients.
+    Flows(FlowsArgs),
 }
 
 /// Options of `data record`.
@@ -40,17 +43,38 @@ struct RecordArgs {
     output: Option<PathBuf>,
 }
 
+/// Options of `data flows`.
+#[derive(Debug, clap::Args)]
+struct FlowsArgs {
+    /// Runs and mixes, such as `nmap-syn` or `office`; none: all that were not recorded yet.
+    names: Vec<String>,
+    /// How long honest traffic is recorded.
+    #[arg(long, default_value_t = 40, value_name = "MINUTES")]
+    minutes: u32,
+}
+
 /// `cargo xtask data`.
 ///
 /// # Errors
 /// Without root, or when an application or tool cannot be installed.
 pub fn run(args: &Args) -> Result<()> {
-    let Verb::Record(args) = &args.verb;
     if !process::is_root() {
-        bail!("recording in a network namespace needs root: sudo -E cargo xtask data record");
+        bail!("recording in a network namespace needs root: sudo -E cargo xtask data ...");
     }
     setup::ensure(&[Need::Lab, Need::Data])?;
     let Some(python) = process::which("python3") else { bail!("no Python: apt-get install python3") };
+    match &args.verb {
+        Verb::Record(args) => record(args, &python),
+        Verb::Flows(args) => {
+            let script = workspace::root().join("models/train/flows/record.py");
+            let mut command = Command::new(python);
+            command.arg(script).arg(flows_dir()).args(&args.names).arg("--minutes").arg(args.minutes.to_string());
+            process::run(&mut command)
+        }
+    }
+}
+
+fn record(args: &RecordArgs, python: &Path) -> Result<()> {
     let output = args.output.clone().unwrap_or_else(recorded_dir);
     let script = workspace::root().join("models/train/record/record.py");
     let mut command = Command::new(python);
@@ -89,6 +113,11 @@ fn watch(command: &mut Command) -> Result<()> {
 /// Where `data record` writes, and `eval --by-origin` looks.
 pub(crate) fn recorded_dir() -> PathBuf {
     workspace::target_dir().join("recorded")
+}
+
+/// Where `data flows` writes, and `model train` and `eval --flows` look.
+pub(crate) fn flows_dir() -> PathBuf {
+    workspace::target_dir().join("recorded-flows")
 }
 
 #[cfg(test)]

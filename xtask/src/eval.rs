@@ -1,6 +1,6 @@
 //! `cargo xtask eval`: builds the daemon and runs `qantra eval` with the models of this tree and the rules beside it.
 //! Enters: corpora. Leaves: what `qantra eval` prints; it must never count by itself. With `--by-origin` it trains anew,
-//! without each origin in turn, and leaves the table of that.
+//! without each origin in turn, and leaves the table of that; with `--flows`, likewise for each tool of the recorded flows.
 
 use std::path::PathBuf;
 
@@ -15,11 +15,15 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A corpus: JSON lines, plain or gzipped. Can be given several times.
-    #[arg(long = "input", value_name = "FILE", required_unless_present = "by_origin")]
+    #[arg(long = "input", value_name = "FILE", required_unless_present_any = ["by_origin", "flows"])]
     inputs: Vec<PathBuf>,
     /// Leave out each origin of all the data in turn, train on the others, and say what is found of it: tens of minutes.
     #[arg(long, conflicts_with_all = ["inputs", "wrong"])]
     by_origin: bool,
+    /// Replay recorded attacks and honest networks (`cargo xtask data flows`) through detectors and source models, where
+    /// models have not seen the tool: recall by tool, and false findings per hour. Some ten minutes.
+    #[arg(long, conflicts_with_all = ["inputs", "wrong", "by_origin"])]
+    flows: bool,
     /// One JSON object instead of tables.
     #[arg(long)]
     json: bool,
@@ -41,6 +45,18 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     if args.by_origin {
         return model::by_origin(args.json);
+    }
+    if args.flows {
+        let runs = model::flows_by_tool()?;
+        // Nothing is timed: the build that is there will do.
+        let mut command = process::cargo();
+        command
+            .args(["run", "--quiet", "--package", "qantra-user", "--bin", "qantra", "--", "replay", "--runs"])
+            .arg(runs);
+        command.arg("--models").arg(workspace::root().join("models"));
+        command.arg("--runtime").arg(workspace::onnxruntime(Arch::host()));
+        command.args(args.json.then_some("--json"));
+        return process::run(&mut command);
     }
     let mut command = process::cargo();
     command.args(["run", "--quiet", "--release", "--package", "qantra-user", "--bin", "qantra", "--", "eval"]);

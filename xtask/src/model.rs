@@ -58,7 +58,7 @@ struct TrainArgs {
 enum Which {
     /// Requests.
     Request,
-    /// What sources do over time; recording needs root.
+    /// What sources do over time.
     Source,
 }
 
@@ -99,7 +99,7 @@ fn train(args: &TrainArgs) -> Result<()> {
         train_request(args, &python, &data, &work, &output)?;
     }
     if args.only != Some(Which::Request) {
-        source::train(&python, &data, &work, &output)?;
+        source::train(&python, &data, &output)?;
     }
     Ok(())
 }
@@ -117,6 +117,14 @@ fn train_request(args: &TrainArgs, python: &Path, data: &Path, work: &Path, outp
 /// What `cargo xtask data record` left.
 fn recorded() -> Option<PathBuf> {
     Some(data::recorded_dir().join("recorded.jsonl.gz")).filter(|path| path.is_file())
+}
+
+/// Source models without each tool of the recorded flows in turn; the file that says which run is played with which.
+///
+/// # Errors
+/// When recordings, captures or Python are missing, or a step fails.
+pub fn flows_by_tool() -> Result<PathBuf> {
+    source::by_tool(&python()?, &data_dir()?)
 }
 
 /// Leave-one-origin-out over all data there is: the shared data, what is generated, and what was recorded.

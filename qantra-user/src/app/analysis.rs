@@ -14,7 +14,7 @@ use crate::{
     clock::{self, Now},
     config::Config,
     detect::{BehaviourDetectors, Finding},
-    features::source::{self, SourceVector},
+    features::source::{self, LOOK_INTERVAL_MS, SOURCES_PER_LOOK, SourceVector},
     flow::{LocalNetworks, Observation},
     metrics::{Metrics, SiteMetrics},
     model::{ModelRole, Models, Sampler},
@@ -27,10 +27,6 @@ const GATHER: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_millis(250);
 /// Most observations looked at before the clock is read again and other duties are seen to.
 const BATCH_MAX: usize = 4_096;
-/// How often the source models look at the sources that did something meanwhile.
-const MODEL_INTERVAL_MS: u64 = 2_000;
-/// Most sources in one such look; at some µs each it stays below 10 ms.
-const SOURCES_PER_LOOK: usize = 1_024;
 
 /// The analysis thread and what it owns.
 pub(super) struct Analysis {
@@ -86,7 +82,7 @@ impl Analysis {
             }
             let now = Now::read();
             board.tick(now.boot_ms());
-            if now.boot_ms().saturating_sub(looked_ms) >= MODEL_INTERVAL_MS {
+            if now.boot_ms().saturating_sub(looked_ms) >= LOOK_INTERVAL_MS {
                 self.look(&mut detectors, looked_ms, now, &mut found);
                 looked_ms = now.boot_ms();
             }

@@ -1,12 +1,14 @@
-//! Enters: capture files (pcap and pcapng). Leaves: the observations that the kernel half would have made of their
+//! Enters: capture files (pcap and pcapng), and logs of what a proxy observed. Leaves: the observations that the kernel half would have made of their
 //! packets, for replay and for training; and frames as such files. It must never touch a network interface or read a clock: time is the file's.
 
 mod counters;
 mod file;
+mod observed;
 mod write;
 
 pub use counters::SourceCounter;
 pub use file::{CaptureError, Frame, Frames};
+pub use observed::observed;
 pub use write::{CaptureFormat, CaptureWriter, WrittenFrame};
 
 use qantra_common::packet;

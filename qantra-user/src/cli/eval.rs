@@ -3,7 +3,7 @@
 
 mod calibrate;
 mod judges;
-mod tally;
+pub(super) mod tally;
 
 use std::{
     collections::BTreeMap,

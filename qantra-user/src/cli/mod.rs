@@ -142,6 +142,7 @@ pub fn main() -> ExitCode {
 fn in_environment_of_onnx(verb: &Verb) -> std::io::Result<()> {
     let loads_it = match verb {
         Verb::Run(_) | Verb::Eval(_) | Verb::Train(_) => true,
+        Verb::Replay(args) => args.loads_runtime(),
         Verb::Model(args) => args.loads_runtime(),
         _ => false,
     };

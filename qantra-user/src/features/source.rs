@@ -97,6 +97,11 @@ pub fn schema() -> Schema {
     Schema { name: NAME, columns: &COLUMNS, parameters: vec![REVISION.to_owned()] }
 }
 
+/// How often the source models look at the sources that did something meanwhile.
+pub const LOOK_INTERVAL_MS: u64 = 2_000;
+/// Most sources in one such look; at some µs each it stays below 10 ms.
+pub const SOURCES_PER_LOOK: usize = 1_024;
+
 /// Requests and connections in ten minutes from which there is something to judge.
 const EXCHANGES_MIN: u32 = 20;
 /// TCP SYN, UDP datagrams and ICMP messages in ten minutes from which there is something to judge.

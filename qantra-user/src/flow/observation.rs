@@ -15,6 +15,28 @@ pub enum Observation {
     Packets(PacketObservation),
 }
 
+impl Observation {
+    /// When it was made: ms since boot, or of the file that it was read from.
+    #[must_use]
+    pub const fn at_ms(&self) -> u64 {
+        match self {
+            Self::Request(seen) => seen.at_ms,
+            Self::Connection(seen) => seen.at_ms,
+            Self::Packets(seen) => seen.at_ms,
+        }
+    }
+
+    /// The same at another time.
+    #[must_use]
+    pub const fn at(self, at_ms: u64) -> Self {
+        match self {
+            Self::Request(seen) => Self::Request(RequestObservation { at_ms, ..seen }),
+            Self::Connection(seen) => Self::Connection(ConnectionObservation { at_ms, ..seen }),
+            Self::Packets(seen) => Self::Packets(PacketObservation { at_ms, ..seen }),
+        }
+    }
+}
+
 /// One request that got its answer, from the origin or from Qantra itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RequestObservation {

@@ -84,6 +84,12 @@ impl SourceModels {
         Ok(models)
     }
 
+    /// The name that its claims carry.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.model
+    }
+
     /// What the isolation forest alone says of each source: 0.5 is average, 1 is utterly strange.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ impl Tally {
 }
 
 /// Wilson's score interval for a share, at 95 % (E. B. Wilson, 1927): right for small counts and shares near 0 and 1.
-fn wilson(found: u64, of: u64) -> Option<[f64; 2]> {
+pub(in crate::cli) fn wilson(found: u64, of: u64) -> Option<[f64; 2]> {
     const Z: f64 = 1.959_964;
     if of == 0 {
         return None;

@@ -2,7 +2,7 @@
 request and each accepted connection: what Qantra's proxy would have observed. Stands in for proxy and application,
 so that a recording needs no daemon. It must never listen outside the namespace it was started in.
 
-usage: source_origin.py ADDRESS PORT LOG
+usage: origin.py ADDRESS PORT LOG
 """
 
 import asyncio
@@ -16,6 +16,7 @@ BODY_TIMEOUT_S = 15
 PAGES = {f"/page/{n}" for n in range(60)} | {f"/item/{n}" for n in range(200)}
 PAGES |= {"/", "/index.html", "/about", "/search", "/login", "/api/items", "/upload", "/static/app.css", "/static/app.js"}
 PAGES |= {f"/static/img{n}.png" for n in range(12)} | {"/robots.txt", "/contact", "/cart"}
+SHOP_PAGES = 6000
 PASSWORDS = {"alice": "correct horse", "bob": "battery staple"}
 
 
@@ -33,6 +34,13 @@ def page(path):
     return (body + "x" * (hash(path) % 9000)).encode()
 
 
+def shop(path):
+    """A large catalogue, each page with links to the next ones."""
+    first = int(path[6:] or 0)
+    links = "".join(f'<a href="/shop/{first + n}">p</a>' for n in (1, 2, 3, 10, 50, 100))
+    return f"<html>{links}{'x' * 3000}</html>".encode()
+
+
 def answer(method, target, headers, body):
     path = urllib.parse.urlsplit(target).path
     account, is_login = None, path == "/login"
@@ -48,6 +56,8 @@ def answer(method, target, headers, body):
         return 201, b"{}", None, False
     if method not in ("GET", "HEAD", "POST"):
         return 405, b"no", None, False
+    if path == "/shop" or path.startswith("/shop/") and path[6:].isdigit() and int(path[6:]) < SHOP_PAGES:
+        return 200, shop(path), None, False
     if path in PAGES:
         return 200, page(path), None, is_login
     return 404, b"not here", None, False
