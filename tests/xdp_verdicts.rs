@@ -223,8 +223,9 @@ fn sources_are_counted_until_they_are_drained() -> Result<()> {
     kernel.drops_frame(Entry::Tc, &v4().transport(Udp(53, 40_000)).build())?;
     kernel.drops_frame(Entry::XdpFrags, &v4().transport(Icmp).build())?;
     // Counts of a source go on after some of its packets, here at the latest after 128.
+    let filler = v4().transport(Tcp(40_000, 80, 0x10)).build();
     for _ in 0..128 {
-        kernel.drops_frame(Entry::Xdp, &v4().transport(Tcp(40_000, 80, 0x10)).build())?;
+        kernel.drops_frame(Entry::Xdp, &filler)?;
     }
     let mut seen = Vec::new();
     assert_eq!(sources.drain(|source, counters| seen.push((ip_of(source), *counters)))?, 1);
@@ -235,7 +236,22 @@ fn sources_are_counted_until_they_are_drained() -> Result<()> {
     assert!((54..=181).contains(&packets), "{packets}");
     let bits = counters.ports.iter().map(|word| word.count_ones()).sum::<u32>();
     assert!((40..=50).contains(&bits) && bits == counters.port_bits, "{bits} bits, counted as {}", counters.port_bits);
+    let hosts = |counters: &SourceCounters| counters.hosts.iter().map(|word| word.count_ones()).sum::<u32>();
+    assert_eq!(hosts(&counters), 1, "all of it went to one host");
     assert_eq!(sources.drain(|_, _| ())?, 0, "their window has ended");
+    for host in 1..=40 {
+        let to = IpAddr::from([198, 51, 100, host]);
+        kernel.drops_frame(
+            Entry::Xdp,
+            &PacketBuilder::new(address("192.0.2.10"), to).transport(Tcp(40_000, 445, SYN)).build(),
+        )?;
+    }
+    for _ in 0..128 {
+        kernel.drops_frame(Entry::Xdp, &filler)?;
+    }
+    let mut swept = 0;
+    sources.drain(|_, counters| swept = hosts(counters))?;
+    assert!((28..=40).contains(&swept), "{swept} bits for 40 hosts");
     Ok(())
 }
 

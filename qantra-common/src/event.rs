@@ -67,5 +67,5 @@ pub struct DropEvent {
 /// How much of a sampled frame is kept: headers, and a look at what they carry.
 pub const CAPTURE_BYTES: usize = 192;
 
-const _: () = assert!(size_of::<SourceReport>() == 144);
+const _: () = assert!(size_of::<SourceReport>() == 176);
 const _: () = assert!(size_of::<DropEvent>() == 80 + CAPTURE_BYTES);

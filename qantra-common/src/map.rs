@@ -89,7 +89,7 @@ pub const fn feed_hit_spare(turn: u32) -> u32 {
 pub const BUCKETS_MAX: u32 = 16_384;
 /// Most protected prefixes, per family.
 pub const PROTECTED_MAX: u32 = 4_096;
-/// Size of the ring buffer: some 3,400 source reports, a power of two and a multiple of 64 KiB pages.
+/// Size of the ring buffer: some 2,800 source reports, a power of two and a multiple of 64 KiB pages.
 pub const EVENTS_BYTES: u32 = 512 * 1024;
 /// How many bans of one address may lie inside each other and not apply (ended, or for the other direction) before the
 /// kernel stops looking for a wider one. 32 is every IPv4 prefix length.
@@ -239,6 +239,9 @@ pub struct SourceCounters {
     pub role: u32,
     /// Always 0.
     pub reserved: u32,
+    /// One bit for each hash of a host that it tried to reach, by TCP SYN, ICMP or at a port that was new: see
+    /// [`host_bit`].
+    pub hosts: [u64; 4],
 }
 
 /// What user space tells the kernel half.
@@ -285,13 +288,23 @@ pub const fn port_bit(port: u16) -> (usize, u64) {
     (bit / 64, 1 << (bit % 64))
 }
 
+/// The bit of a host in [`SourceCounters::hosts`], likewise.
+#[inline(always)]
+#[must_use]
+pub const fn host_bit(host: &Address) -> (usize, u64) {
+    let folded = host.0[0] ^ host.0[1].rotate_left(11) ^ host.0[2].rotate_left(19) ^ host.0[3];
+    let mixed = folded.wrapping_mul(0x7feb_352d);
+    let bit = ((mixed ^ (mixed >> 15)).wrapping_mul(0x846c_a68b) >> 24) as usize;
+    (bit / 64, 1 << (bit % 64))
+}
+
 const _: () = assert!(size_of::<Ban>() == 56);
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<Interface>() == 16);
 const _: () = assert!(size_of::<InterfaceCounters>() == 16 + 16 * Verdict::SLOTS);
 const _: () = assert!(size_of::<LanNetworks>() == 8 + 24 * LAN_NETWORKS_MAX);
 const _: () = assert!(size_of::<FeedHits>() == 32);
-const _: () = assert!(size_of::<SourceCounters>() == 112);
+const _: () = assert!(size_of::<SourceCounters>() == 144);
 const _: () = assert!(size_of::<Tunables>() == 120);
 
 #[cfg(feature = "user")]

@@ -31,7 +31,8 @@ pub const EPOCH_SHIFT: u32 = 30;
 /// Packets above the sketch's noise from which a source without a slot is counted exactly.
 pub const PROMOTED_PACKETS: u32 = 32;
 
-/// A source of which this CPU counts every packet: two cache lines, and most packets touch the first alone.
+/// A source of which this CPU counts every packet: three cache lines, of which most packets touch the first
+/// alone, and only connection attempts the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SourceSlot {
@@ -61,6 +62,10 @@ pub struct SourceSlot {
     pub waived: [u16; KINDS],
     /// Always 0.
     pub reserved: [u16; 3],
+    /// Hosts that it tried to reach: see [`host_bit`](crate::map::host_bit).
+    pub hosts: [u64; 4],
+    /// Never touched: slots begin with cache lines.
+    pub spare: [u64; 4],
 }
 
 /// One row of the sketch: the epoch in the upper 8 bits of each counter, packets in the others.
@@ -157,7 +162,11 @@ mod pod {
     unsafe impl aya::Pod for super::CpuState {}
 }
 
-const _: () = assert!(size_of::<SourceSlot>() == 128 && core::mem::offset_of!(SourceSlot, over_until_boot_ns) == 64);
+const _: () = assert!(
+    size_of::<SourceSlot>() == 192
+        && core::mem::offset_of!(SourceSlot, over_until_boot_ns) == 64
+        && core::mem::offset_of!(SourceSlot, hosts) == 128
+);
 const _: () = assert!(size_of::<CpuState>() == 40);
 
 #[cfg(test)]

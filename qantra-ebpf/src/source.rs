@@ -10,7 +10,7 @@ use qantra_common::{
     DropReason,
     feed::ones,
     limit::{FLOWS, ICMP, KINDS, PACKETS, PREFIX_BIT, SYN, UDP},
-    map::{CHECK_LIMITS, REPORT_PORT_STEP, SourceCounters, Tunables, port_bit},
+    map::{CHECK_LIMITS, REPORT_PORT_STEP, SourceCounters, Tunables, host_bit, port_bit},
     packet::{Address, PROTOCOL_TCP, PROTOCOL_UDP, Packet},
     source::{
         self, CPU_SLOTS, CpuState, EPOCH_SHIFT, FLUSH_PACKETS, KNOCK_WEIGHT, PROMOTED_PACKETS, SKETCH_COLUMNS,
@@ -95,6 +95,7 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
             slot.counts[SYN] += packets;
             slot.counts[FLOWS] += packets;
             kinds |= 1 << SYN | 1 << FLOWS;
+            mark_host(slot, packet);
         }
         if packet.is_tcp_rst() {
             slot.tcp_rst += packets;
@@ -111,6 +112,7 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
         }
     } else if packet.is_icmp() {
         slot.counts[ICMP] += packets;
+        mark_host(slot, packet);
         kinds |= 1 << ICMP;
     }
     let mut weight = packets;
@@ -118,11 +120,19 @@ fn add(slot: &mut SourceSlot, packet: &Packet, visit: &mut Visit<'_>, bytes: u64
         let (word, mask) = port_bit(port);
         if slot.ports[word & 3] & mask == 0 {
             slot.ports[word & 3] |= mask;
+            mark_host(slot, packet);
             weight *= KNOCK_WEIGHT;
         }
     }
     visit.kinds = kinds;
     weight
+}
+
+/// Marks the host that a packet tries to reach.
+#[inline(always)]
+fn mark_host(slot: &mut SourceSlot, packet: &Packet) {
+    let (word, mask) = host_bit(&packet.destination);
+    slot.hosts[word & 3] |= mask;
 }
 
 /// Finds a place for a source that has no slot: the slot of one that sends less, or the spare one, to be counted exactly
@@ -291,6 +301,9 @@ fn hand_on(slot: &mut SourceSlot, visit: &Visit<'_>) {
         add_if_any(&raw mut (*counters).icmp, slot.counts[ICMP]);
         let knocked = slot.ports[0] | slot.ports[1] | slot.ports[2] | slot.ports[3] != 0;
         let many_ports = knocked && mark_ports(counters, &slot.ports);
+        if slot.counts[SYN] | slot.counts[ICMP] != 0 {
+            mark_hosts(counters, &slot.hosts);
+        }
         let total = atomic::read(&raw const (*counters).packets);
         let much = total >= (*counters).report_packets;
         if much {
@@ -325,10 +338,10 @@ unsafe fn add_if_any(counter: *mut u64, amount: u32) {
 /// What was handed on begins anew.
 #[inline(always)]
 fn clear(slot: &mut SourceSlot) {
-    const WORDS: usize = (size_of::<SourceSlot>() - offset_of!(SourceSlot, ports)) / 8;
+    const WORDS: usize = (offset_of!(SourceSlot, spare) - offset_of!(SourceSlot, ports)) / 8;
     slot.bytes = 0;
     slot.tcp_rst = 0;
-    // SAFETY: fields of a live value; `ports` and all behind it are so many words.
+    // SAFETY: fields of a live value; `ports` and all behind it up to `spare` are so many words.
     unsafe {
         for kind in 0..KINDS {
             (&raw mut slot.counts).cast::<u32>().add(kind).write_volatile(0);
@@ -362,6 +375,23 @@ unsafe fn mark_ports(counters: *mut SourceCounters, ports: &[u64; 4]) -> bool {
         (*counters).report_port_bits = total + REPORT_PORT_STEP;
     }
     true
+}
+
+/// Sets the bits of hosts.
+///
+/// # Safety
+/// `counters` is a live map value.
+#[inline(always)]
+unsafe fn mark_hosts(counters: *mut SourceCounters, hosts: &[u64; 4]) {
+    // SAFETY: the caller's promise; each word is inside.
+    unsafe {
+        for (index, bits) in hosts.iter().enumerate() {
+            let word = (&raw mut (*counters).hosts).cast::<u64>().add(index);
+            if *bits & !atomic::read(word) != 0 {
+                atomic::or(word, *bits);
+            }
+        }
+    }
 }
 
 /// Begins a source's window. 0 as a threshold means never.

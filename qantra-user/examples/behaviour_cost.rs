@@ -54,6 +54,7 @@ fn packets(n: u64, sources: u64) -> Observation {
         icmp: 0,
         distinct_ports: 1,
         port_map: [1 << (n % 3), 0, 0, 0],
+        host_map: [0; 4],
     })
 }
 
@@ -81,6 +82,7 @@ fn models(dir: &str, runtime: &str) -> anyhow::Result<()> {
                     tcp_syn: 90,
                     bytes: 5_400,
                     port_map: map,
+                    host_map: [0; 4],
                     ..seen
                 })
             }

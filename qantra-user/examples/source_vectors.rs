@@ -2,8 +2,7 @@
 //! parser and flow code that serve. For training; it must never see live traffic.
 //!
 //! `source_vectors [--repeat N] [--label L] [--group G] [--source ADDRESS]… [--pcap FILE]… [--http FILE]…`: one run, its packets and
-//! its
-//! requests joined by time and source. Prints `label,group,source,seconds` and the columns of the behaviour vector: one row
+//! its requests joined by time and source. Prints `label,group,source,seconds` and the columns of the behaviour vector: one row
 //! for each source and second in which it was seen, fewer for long ones. `--schema` prints the schema's hash.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]

@@ -253,6 +253,7 @@ impl Deltas {
             icmp: now.icmp.saturating_sub(before.icmp),
             distinct_ports: ports,
             port_map: now.ports,
+            host_map: now.hosts,
         })
     }
 }

@@ -21,14 +21,13 @@ def get(connection, path, method="GET", body=None, headers=None):
 def browser(host, end, rng):
     """Pages with their images on several connections, pauses, now and then a missing icon."""
     connections = [http.client.HTTPConnection(host, 80, timeout=5) for _ in range(6)]
+    login(connections[0], "alice", rng.choice(["correct horse", "correct hrose"]))
     while time.time() < end:
         get(connections[0], f"/page/{rng.randrange(64)}")
         for n in range(12):
             get(connections[n % 6], f"/static/img{n}.png")
         if rng.random() < 0.3:
             get(connections[1], "/favicon.ico")
-        if rng.random() < 0.2:
-            login(connections[0], "alice", rng.choice(["correct horse", "correct hrose"]))
         time.sleep(rng.uniform(0.2, 2.5))
 
 
@@ -74,12 +73,16 @@ def poller(host, end, rng):
 def office(host, end, rng):
     """Twenty people behind one address."""
     connections = [http.client.HTTPConnection(host, 80, timeout=5) for _ in range(20)]
+    next_login = time.time()
     while time.time() < end:
         connection = rng.choice(connections)
         get(connection, f"/page/{rng.randrange(64)}")
         get(connection, f"/static/img{rng.randrange(12)}.png")
-        if rng.random() < 0.02:
-            login(connection, rng.choice(["alice", "bob"]), rng.choice(["correct horse", "battery staple", "x"]))
+        if time.time() >= next_login:
+            # One of the twenty comes back from somewhere, a few times an hour each; one in eight mistypes.
+            next_login = time.time() + rng.uniform(20, 90)
+            user, password = rng.choice([("alice", "correct horse"), ("bob", "battery staple")])
+            login(connection, user, password if rng.random() < 0.88 else "mistyped")
         time.sleep(rng.uniform(0.005, 0.1))
 
 
@@ -115,7 +118,7 @@ def forgetful(host, end, rng):
         for _ in range(20):
             get(connection, f"/page/{rng.randrange(60)}")
             time.sleep(rng.uniform(2, 15))
-        time.sleep(rng.uniform(120, 400))
+        time.sleep(rng.uniform(900, 1800))
 
 
 def entrance(host, end, rng):

@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 use qantra_common::{
-    map::port_bit,
+    map::{host_bit, port_bit},
     packet::{Address, PROTOCOL_UDP, Packet},
 };
 
@@ -34,6 +34,7 @@ pub struct SourceCounter {
 struct Running {
     since_ms: u64,
     ports: [u64; 4],
+    hosts: [u64; 4],
     reported_ports: u32,
     counts: PacketObservation,
 }
@@ -97,8 +98,9 @@ impl Running {
             icmp: 0,
             distinct_ports: 0,
             port_map: [0; 4],
+            host_map: [0; 4],
         };
-        Self { since_ms: now_ms, ports: [0; 4], reported_ports: 0, counts }
+        Self { since_ms: now_ms, ports: [0; 4], hosts: [0; 4], reported_ports: 0, counts }
     }
 
     fn count(&mut self, bytes: u32, packet: &Packet) {
@@ -109,10 +111,21 @@ impl Running {
         counts.tcp_rst += u64::from(packet.is_tcp_rst());
         counts.udp += u64::from(packet.protocol == PROTOCOL_UDP);
         counts.icmp += u64::from(packet.is_icmp());
+        if packet.is_tcp_syn() || packet.is_icmp() {
+            self.mark_host(packet);
+        }
         if let Some(port) = packet.knocks_at() {
             let (word, mask) = port_bit(port);
-            self.ports[word] |= mask;
+            if self.ports[word] & mask == 0 {
+                self.ports[word] |= mask;
+                self.mark_host(packet);
+            }
         }
+    }
+
+    fn mark_host(&mut self, packet: &Packet) {
+        let (word, mask) = host_bit(&packet.destination);
+        self.hosts[word] |= mask;
     }
 
     /// Reports the counts since the last report and the ports of the whole window.
@@ -127,6 +140,7 @@ impl Running {
             window_ms: u32::try_from(now_ms.saturating_sub(self.since_ms)).unwrap_or(u32::MAX).max(1),
             distinct_ports: (-256.0 * (free / 256.0).ln()).round() as u32,
             port_map: self.ports,
+            host_map: self.hosts,
             ..self.counts
         });
         self.since_ms = now_ms;

@@ -259,6 +259,7 @@ mod tests {
                 icmp: 0,
                 distinct_ports: 60,
                 port_map: [(1 << (n + 10)) - 1, 0, u64::MAX >> 20, 0],
+                host_map: [0; 4],
             };
             player.play(&Observation::Packets(seen)).unwrap();
         }

@@ -22,6 +22,10 @@ pub struct DetectConfig {
     pub slow_http: SlowHttpConfig,
     /// Many destination ports.
     pub port_scan: PortScanConfig,
+    /// Many hosts.
+    pub host_sweep: HostSweepConfig,
+    /// Many pages.
+    pub crawl: CrawlConfig,
     /// Packet floods.
     pub flood: FloodConfig,
 }
@@ -99,13 +103,13 @@ impl Default for BruteForceConfig {
 pub struct SlowHttpConfig {
     /// Connections of one source in 10 s beyond its finished requests.
     pub unanswered_per_10s: u32,
-    /// The same in 10 min.
+    /// The same in 10 min. A load balancer that looks every two seconds whether the port is open makes 300.
     pub unanswered_per_10min: u32,
 }
 
 impl Default for SlowHttpConfig {
     fn default() -> Self {
-        Self { unanswered_per_10s: 40, unanswered_per_10min: 300 }
+        Self { unanswered_per_10s: 40, unanswered_per_10min: 330 }
     }
 }
 
@@ -124,6 +128,36 @@ pub struct PortScanConfig {
 impl Default for PortScanConfig {
     fn default() -> Self {
         Self { ports_per_10s: 25, ports_per_10min: 60, ports_per_day: 150 }
+    }
+}
+
+/// `[detect.host_sweep]`: hosts that one source tries to reach, most of them in vain, for few services.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostSweepConfig {
+    /// Distinct hosts of one source in 10 s.
+    pub hosts_per_10s: u32,
+    /// In 10 min.
+    pub hosts_per_10min: u32,
+}
+
+impl Default for HostSweepConfig {
+    fn default() -> Self {
+        Self { hosts_per_10s: 40, hosts_per_10min: 80 }
+    }
+}
+
+/// `[detect.crawl]`: one source that takes page after page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CrawlConfig {
+    /// Distinct paths of one source in 10 min. Told, and with the default policy not acted on: search engines do so.
+    pub paths_per_10min: u32,
+}
+
+impl Default for CrawlConfig {
+    fn default() -> Self {
+        Self { paths_per_10min: 800 }
     }
 }
 

@@ -18,8 +18,8 @@ mod tests;
 mod validate;
 
 pub use detect::{
-    BruteForceConfig, ContentScanConfig, DetectConfig, FloodConfig, PolicyConfig, PolicyRule, PortScanConfig,
-    RequestFloodConfig, SlowHttpConfig,
+    BruteForceConfig, ContentScanConfig, CrawlConfig, DetectConfig, FloodConfig, HostSweepConfig, PolicyConfig,
+    PolicyRule, PortScanConfig, RequestFloodConfig, SlowHttpConfig,
 };
 pub use errors::{ConfigErrors, Problem};
 pub use feeds::FeedsConfig;

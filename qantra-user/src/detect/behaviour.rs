@@ -135,6 +135,13 @@ impl BehaviourDetectors {
             ];
             report.tell(Detector::ContentScan, &line, None, site, beside);
         }
+        // A search engine does the same, so nobody can be sure.
+        if !request.answered_by_us
+            && let Some(line) = http::crawling(http, at_ms, &self.config.crawl)
+        {
+            let beside = vec![measured("requests_per_10min", http.requests_10min(at_ms))];
+            report.tell(Detector::Crawling, &line, Some(UNSURE), site, beside);
+        }
         if marks.login.is_some() || marks.unauthorised {
             let context = LoginContext { marks, source_hash, account_hash: request.account_hash, site };
             logins(&self.config, &mut self.accounts, http, &context, &mut report);
@@ -201,9 +208,16 @@ fn packet_lines(config: &DetectConfig, flow: &PacketFlow, role: Role, report: &m
             vec![measured("syn_per_10s", flow.syn_10s(at_ms)), measured("packets_per_10s", flow.packets_10s(at_ms))];
         report.tell(Detector::PortScan, line, None, None, beside);
     }
+    let sweep = packets::host_sweep(flow, at_ms, &config.host_sweep);
+    if let Some(line) = &sweep {
+        let beside =
+            vec![measured("syn_per_10s", flow.syn_10s(at_ms)), measured("packets_per_10s", flow.packets_10s(at_ms))];
+        report.tell(Detector::HostSweep, line, None, None, beside);
+    }
     // A fast scan is no flood: what one is called should be what it is.
     if let Some(line) = packets::syn_flood(flow, at_ms, &config.flood)
         && !(scan.is_some() && packets::is_spread_over_ports(flow, at_ms))
+        && sweep.is_none()
     {
         report.tell(Detector::SynFlood, &line, None, None, beside());
     }

@@ -52,6 +52,7 @@ fn packets() -> PacketObservation {
         icmp: 0,
         distinct_ports: 0,
         port_map: [0; 4],
+        host_map: [0; 4],
     }
 }
 
@@ -61,6 +62,17 @@ fn scan(first: u64, ports: u64) -> PacketObservation {
     for port in first..first + ports {
         let bit = hash(port) >> 56;
         seen.port_map[bit as usize / 64] |= 1 << (bit % 64);
+    }
+    seen
+}
+
+/// Kernel counters of packets to one port of `hosts` hosts, of which some were seen before.
+fn sweep(first: u64, hosts: u64, packets_each: u64) -> PacketObservation {
+    let (packets, tcp_syn) = (hosts * packets_each, hosts);
+    let mut seen = PacketObservation { packets, tcp_syn, bytes: packets * 60, ..scan(445, 1) };
+    for host in first..first + hosts {
+        let bit = hash(host) >> 56;
+        seen.host_map[bit as usize / 64] |= 1 << (bit % 64);
     }
     seen
 }
@@ -124,7 +136,7 @@ fn attacks_are_found_once() {
             AttackClass::CredentialStuffing,
         ),
         ("connections that never ask", every(50, 200, |_| connection()), AttackClass::SlowHttp),
-        ("a slow trickle of them", every(1_500, 390, |_| connection()), AttackClass::SlowHttp),
+        ("a slow trickle of them", every(1_500, 395, |_| connection()), AttackClass::SlowHttp),
         (
             "bodies that never come: each ends in our 408",
             every(20, 400, |n| match n % 2 {
@@ -140,6 +152,17 @@ fn attacks_are_found_once() {
             "a LAN device scans",
             every(1_000, 5, |n| Observation::Packets(PacketObservation { role: Role::Lan, ..scan(n * 50, 50) })),
             AttackClass::PortScan,
+        ),
+        (
+            "a worm: 20 hosts a second",
+            every(1_000, 8, |n| Observation::Packets(sweep(n * 20, 20, 1))),
+            AttackClass::HostSweep,
+        ),
+        ("a host every 5 s", every(5_000, 115, |n| Observation::Packets(sweep(n, 1, 2))), AttackClass::HostSweep),
+        (
+            "a banner from each of 300 hosts",
+            every(1_000, 8, |n| Observation::Packets(sweep(n * 60, 60, 9))),
+            AttackClass::HostSweep,
         ),
         (
             "hping3 -S --flood",
@@ -183,7 +206,7 @@ fn honest_clients_are_left_alone() {
         ),
         (
             "a crawler on an old site, a third of its links dead",
-            every(100, 3_000, |n| request(get(if n % 3 == 0 { 404 } else { 200 }, n))),
+            every(1_000, 2_000, |n| request(get(if n % 3 == 0 { 404 } else { 200 }, n))),
         ),
         ("one missing image, asked for over and over", every(100, 2_000, |_| request(get(404, 5)))),
         ("a person who forgot the password", every(8_000, 6, |_| request(login(401, 1)))),
@@ -217,6 +240,26 @@ fn honest_clients_are_left_alone() {
             }),
         ),
         (
+            "a surfer: 30 new hosts a minute, and what they send",
+            every(60_000, 9, |n| Observation::Packets(PacketObservation { role: Role::Lan, ..sweep(n * 30, 30, 12) })),
+        ),
+        (
+            "a peer of a file-sharing network: 40 hosts a minute with a port each",
+            every(60_000, 9, |n| {
+                let (ports, hosts) = (scan(n * 40, 40), sweep(n * 40, 40, 1));
+                Observation::Packets(PacketObservation {
+                    role: Role::Lan,
+                    packets: 3_000,
+                    tcp_syn: 20,
+                    udp: 900,
+                    bytes: 1_000_000,
+                    host_map: hosts.host_map,
+                    ..ports
+                })
+            }),
+        ),
+        ("a load balancer's look at the port every two seconds", every(2_000, 600, |_| connection())),
+        (
             "ping, once a second",
             every(1_000, 600, |_| {
                 Observation::Packets(PacketObservation { packets: 1, icmp: 1, bytes: 98, ..packets() })
@@ -235,6 +278,13 @@ fn a_fast_download_is_told_but_not_as_sure() {
     let findings = run(every(1_000, 30, |_| Observation::Packets(download)));
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert!(findings[0].confidence < 0.8, "policy must not act on it by default");
+}
+
+#[test]
+fn who_takes_everything_is_told_but_not_as_sure() {
+    let findings = run(every(100, 1_500, |n| request(get(200, n))));
+    assert_eq!(findings.iter().map(|f| f.class).collect::<Vec<_>>(), [AttackClass::Crawling], "{findings:#?}");
+    assert!(findings[0].confidence < 0.8, "a search engine does the same");
 }
 
 #[test]

@@ -10,12 +10,14 @@ use crate::flow::MINUTE_MS;
 pub enum Detector {
     RequestFlood,
     ContentScan,
+    Crawling,
     BruteForce,
     CredentialStuffing,
     /// One account, many failing sources.
     SpreadBruteForce,
     SlowHttp,
     PortScan,
+    HostSweep,
     SynFlood,
     UdpFlood,
     IcmpFlood,
@@ -24,7 +26,7 @@ pub enum Detector {
 }
 
 impl Detector {
-    const COUNT: usize = 11;
+    const COUNT: usize = 13;
 
     /// Its name in findings.
     #[must_use]
@@ -32,11 +34,13 @@ impl Detector {
         match self {
             Self::RequestFlood => "request_flood",
             Self::ContentScan => "content_scan",
+            Self::Crawling => "crawling",
             Self::BruteForce => "brute_force",
             Self::CredentialStuffing => "credential_stuffing",
             Self::SpreadBruteForce => "spread_brute_force",
             Self::SlowHttp => "slow_http",
             Self::PortScan => "port_scan",
+            Self::HostSweep => "host_sweep",
             Self::SynFlood => "syn_flood",
             Self::UdpFlood => "udp_flood",
             Self::IcmpFlood => "icmp_flood",
@@ -52,8 +56,10 @@ impl Detector {
             Self::ContentScan => AttackClass::ContentScan,
             Self::BruteForce | Self::SpreadBruteForce => AttackClass::BruteForce,
             Self::CredentialStuffing => AttackClass::CredentialStuffing,
+            Self::Crawling => AttackClass::Crawling,
             Self::SlowHttp => AttackClass::SlowHttp,
             Self::PortScan => AttackClass::PortScan,
+            Self::HostSweep => AttackClass::HostSweep,
             Self::SynFlood => AttackClass::SynFlood,
             Self::UdpFlood => AttackClass::UdpFlood,
             Self::IcmpFlood => AttackClass::IcmpFlood,
@@ -61,11 +67,12 @@ impl Detector {
         }
     }
 
-    /// Looking around is medium, breaking in and putting down is high.
+    /// Taking what anybody may read is low, looking around is medium, breaking in and putting down is high.
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::ContentScan | Self::PortScan => Severity::Medium,
+            Self::Crawling => Severity::Low,
+            Self::ContentScan | Self::PortScan | Self::HostSweep => Severity::Medium,
             _ => Severity::High,
         }
     }
@@ -119,7 +126,7 @@ struct Episode {
     told_unsure: u32,
 }
 
-/// One source's running episodes. 132 bytes.
+/// One source's running episodes. 156 bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Episodes([Episode; Detector::COUNT]);
 

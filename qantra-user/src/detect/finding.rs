@@ -32,10 +32,14 @@ pub enum AttackClass {
     RequestFlood,
     /// Looking for what is there: storms of 404 and 403 over many paths.
     ContentScan,
+    /// Taking everything that a site has.
+    Crawling,
     BruteForce,
     CredentialStuffing,
     SlowHttp,
     PortScan,
+    /// One service of many hosts: what a worm does first.
+    HostSweep,
     SynFlood,
     UdpFlood,
     IcmpFlood,
@@ -45,7 +49,7 @@ pub enum AttackClass {
 
 impl AttackClass {
     /// Every class, in the order of the enum.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Sqli,
         Self::Xss,
         Self::Rce,
@@ -63,10 +67,12 @@ impl AttackClass {
         Self::Protocol,
         Self::RequestFlood,
         Self::ContentScan,
+        Self::Crawling,
         Self::BruteForce,
         Self::CredentialStuffing,
         Self::SlowHttp,
         Self::PortScan,
+        Self::HostSweep,
         Self::SynFlood,
         Self::UdpFlood,
         Self::IcmpFlood,
@@ -94,10 +100,12 @@ impl AttackClass {
             Self::Protocol => "protocol",
             Self::RequestFlood => "request_flood",
             Self::ContentScan => "content_scan",
+            Self::Crawling => "crawling",
             Self::BruteForce => "brute_force",
             Self::CredentialStuffing => "credential_stuffing",
             Self::SlowHttp => "slow_http",
             Self::PortScan => "port_scan",
+            Self::HostSweep => "host_sweep",
             Self::SynFlood => "syn_flood",
             Self::UdpFlood => "udp_flood",
             Self::IcmpFlood => "icmp_flood",

@@ -2,7 +2,7 @@
 
 use super::episode::{Line, furthest};
 use crate::{
-    config::{BruteForceConfig, ContentScanConfig, RequestFloodConfig, SlowHttpConfig},
+    config::{BruteForceConfig, ContentScanConfig, CrawlConfig, RequestFloodConfig, SlowHttpConfig},
     flow::{DAY_MS, HOUR_MS, HttpFlow, MINUTE_MS, TEN_MINUTES_MS, TEN_SECONDS_MS},
 };
 
@@ -46,6 +46,19 @@ pub(super) fn content_scan(flow: &HttpFlow, at_ms: u64, config: &ContentScanConf
         ..line
     });
     furthest(&crossed).copied()
+}
+
+/// Of so many requests of a crawler each is for another path; a reader comes back, and pages share their parts.
+const NEW_PATH_SHARE: f64 = 0.6;
+/// From here on the estimate of paths says no more than "very many".
+const PATHS_SATURATED: u32 = 1_000;
+
+pub(super) fn crawling(flow: &HttpFlow, at_ms: u64, config: &CrawlConfig) -> Option<Line> {
+    let paths = flow.paths_10min(at_ms);
+    let line = Line::new("paths_per_10min", paths, config.paths_per_10min, TEN_MINUTES_MS);
+    let mostly_new =
+        || paths >= PATHS_SATURATED || f64::from(paths) >= NEW_PATH_SHARE * f64::from(flow.requests_10min(at_ms));
+    (line.is_crossed() && mostly_new()).then_some(line)
 }
 
 /// How many times the failures a login may have, a path outside the configured login paths may answer 401: programs

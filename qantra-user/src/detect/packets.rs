@@ -2,7 +2,7 @@
 
 use super::episode::{Line, furthest};
 use crate::{
-    config::{FloodConfig, PortScanConfig, Role},
+    config::{FloodConfig, HostSweepConfig, PortScanConfig, Role},
     flow::{DAY_MS, PacketFlow, SECOND_MS, TEN_MINUTES_MS, TEN_SECONDS_MS},
 };
 
@@ -15,15 +15,51 @@ fn share(part: u32, whole: u32) -> f64 {
     f64::from(part) / f64::from(whole.max(1))
 }
 
+/// A scan knocks at many ports of few hosts. Peers of a file-sharing network have a port each: their users' devices knock
+/// at as many hosts as ports.
+const PORTS_PER_HOST: u32 = 2;
+
 pub(super) fn port_scan(flow: &PacketFlow, role: Role, at_ms: u64, config: &PortScanConfig) -> Option<Line> {
     let mostly_syn = share(flow.syn_10min(at_ms), flow.packets_10min(at_ms)) >= LAN_SYN_SHARE;
     let factor = if role == Role::Lan && !mostly_syn { LAN_FACTOR } else { 1 };
+    let is_peer_of_many =
+        |ports: u32, hosts: u32| role == Role::Lan && !mostly_syn && ports < hosts.saturating_mul(PORTS_PER_HOST);
+    if is_peer_of_many(flow.ports_10min(at_ms), flow.hosts_10min(at_ms)) {
+        return None;
+    }
     let line =
         |name, value, threshold: u32, window_ms| Line::new(name, value, threshold.saturating_mul(factor), window_ms);
     let lines = [
         line("ports_per_10s", flow.ports_10s(at_ms), config.ports_per_10s, TEN_SECONDS_MS),
         line("ports_per_10min", flow.ports_10min(at_ms), config.ports_per_10min, TEN_MINUTES_MS),
         line("ports_per_day", flow.ports_day(at_ms), config.ports_per_day, DAY_MS),
+    ];
+    furthest(&lines).copied()
+}
+
+/// Who gets answers sends more than attempts: from this share of attempts among a source's packets on, UDP aside, hardly
+/// any came to something.
+const ATTEMPT_SHARE: f64 = 0.3;
+/// From so many times the threshold on it does not matter what came of it: nobody has so many new acquaintances at once.
+const HOSTS_SURE_FACTOR: u32 = 5;
+/// A sweep asks many hosts for few services; peers of a file-sharing network have a port each.
+const HOSTS_PER_PORT: u32 = 3;
+
+pub(super) fn host_sweep(flow: &PacketFlow, at_ms: u64, config: &HostSweepConfig) -> Option<Line> {
+    let (fast, medium) = (flow.hosts_10s(at_ms), flow.hosts_10min(at_ms));
+    let vain = |syn: u32, icmp: u32, udp: u32, packets: u32| {
+        share(syn.saturating_add(icmp), packets.saturating_sub(udp)) >= ATTEMPT_SHARE
+    };
+    let fast_vain = vain(flow.syn_10s(at_ms), flow.icmp_10s(at_ms), flow.udp_10s(at_ms), flow.packets_10s(at_ms));
+    let medium_vain =
+        vain(flow.syn_10min(at_ms), flow.icmp_10min(at_ms), flow.udp_10min(at_ms), flow.packets_10min(at_ms));
+    let few_services = |hosts: u32, ports: u32| hosts >= ports.saturating_mul(HOSTS_PER_PORT);
+    let fast_vain = fast_vain || fast >= config.hosts_per_10s.saturating_mul(HOSTS_SURE_FACTOR);
+    let is_fast = fast_vain && few_services(fast, flow.ports_10s(at_ms));
+    let is_medium = medium_vain && few_services(medium, flow.ports_10min(at_ms));
+    let lines = [
+        Line::new("hosts_per_10s", fast, if is_fast { config.hosts_per_10s } else { 0 }, TEN_SECONDS_MS),
+        Line::new("hosts_per_10min", medium, if is_medium { config.hosts_per_10min } else { 0 }, TEN_MINUTES_MS),
     ];
     furthest(&lines).copied()
 }

@@ -261,6 +261,7 @@ mod tests {
             icmp: 0,
             distinct_ports: 3,
             port_map: [7, 0, 0, 0],
+            host_map: [0; 4],
         };
         let both = after(&[Observation::Request(request), Observation::Packets(packets)]);
         let Some(both) = both else { unreachable!("a source was seen") };

@@ -169,6 +169,7 @@ mod tests {
             icmp: 0,
             distinct_ports: 0,
             port_map: [0; 4],
+            host_map: [0; 4],
         }
     }
 

@@ -107,4 +107,6 @@ pub struct PacketObservation {
     /// The map behind [`distinct_ports`](Self::distinct_ports): one bit for each port's hash, the same hash in
     /// every window, so that windows can be joined to find slow scans.
     pub port_map: [u64; 4],
+    /// Likewise, one bit for each hash of a host that it tried to reach, by TCP SYN, ICMP or at a port that was new.
+    pub host_map: [u64; 4],
 }

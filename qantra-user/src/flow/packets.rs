@@ -14,7 +14,7 @@ enum Count {
 }
 const COUNTS: usize = 6;
 
-/// What one source did by packets. About 530 bytes.
+/// What one source did by packets. About 680 bytes.
 #[derive(Debug, Clone, Default)]
 pub struct PacketFlow {
     second: Window<SECOND_MS, COUNTS>,
@@ -23,6 +23,8 @@ pub struct PacketFlow {
     ports_fast: Distinct<TEN_SECONDS_MS, 4>,
     ports_medium: Distinct<TEN_MINUTES_MS, 4>,
     ports_day: Distinct<DAY_MS, 4>,
+    hosts_fast: Distinct<TEN_SECONDS_MS, 4>,
+    hosts_medium: Distinct<TEN_MINUTES_MS, 4>,
 }
 
 impl PacketFlow {
@@ -46,6 +48,8 @@ impl PacketFlow {
         self.ports_fast.merge(at_ms, &seen.port_map);
         self.ports_medium.merge(at_ms, &seen.port_map);
         self.ports_day.merge(at_ms, &seen.port_map);
+        self.hosts_fast.merge(at_ms, &seen.host_map);
+        self.hosts_medium.merge(at_ms, &seen.host_map);
     }
 }
 
@@ -108,7 +112,19 @@ impl PacketFlow {
         self.ports_medium.estimate(at_ms)
     }
 
-    /// The same in a day.
+    /// Distinct hosts that it tried to reach, by TCP SYN, ICMP or at a new port, in 10 s.
+    #[must_use]
+    pub fn hosts_10s(&self, at_ms: u64) -> u32 {
+        self.hosts_fast.estimate(at_ms)
+    }
+
+    /// The same in 10 min.
+    #[must_use]
+    pub fn hosts_10min(&self, at_ms: u64) -> u32 {
+        self.hosts_medium.estimate(at_ms)
+    }
+
+    /// Distinct destination ports probed in a day.
     #[must_use]
     pub fn ports_day(&self, at_ms: u64) -> u32 {
         self.ports_day.estimate(at_ms)

@@ -238,6 +238,7 @@ mod tests {
             icmp: 0,
             distinct_ports: 1,
             port_map,
+            host_map: [0; 4],
         })
     }
 
