@@ -76,8 +76,9 @@ struct Joined {
 const UNKNOWN: u32 = u32::MAX;
 /// How many values can be found again. A power of two.
 const RECENT: usize = 2048;
-/// When values take more bytes than this, the next transaction begins with none: some dozens of ordinary requests.
-const REMEMBERED_BYTES: usize = 96 * 1024;
+/// When values and what is known of them take more bytes than this, the next transaction begins with none: some dozens of
+/// ordinary requests.
+const REMEMBERED_BYTES: usize = 128 * 1024;
 /// Longer texts than this together are not kept: the host's limits are far below.
 const ARENA_MAX: usize = 1 << 30;
 
@@ -121,7 +122,7 @@ pub(crate) struct Store {
 impl Store {
     /// Forgets the last transaction. Its memory is kept, and what its values were like.
     pub(crate) fn reset(&mut self, rules: &RuleSet) {
-        if self.rules != rules.number || self.arena.len() > REMEMBERED_BYTES {
+        if self.rules != rules.number || self.used_bytes() > REMEMBERED_BYTES {
             self.forget_values();
         }
         self.rules = rules.number;
@@ -150,6 +151,13 @@ impl Store {
         self.tested.clear();
         self.recent.clear();
         self.recent.resize(RECENT, UNKNOWN);
+    }
+
+    /// How many bytes values and what is known of them take.
+    fn used_bytes(&self) -> usize {
+        let words = self.rows.len() + self.memos.len();
+        let bits = self.bits.len() + self.tested.len();
+        self.arena.len() + self.nodes.len() * size_of::<Node>() + words * size_of::<u32>() + bits * size_of::<u64>()
     }
 
     /// About how many bytes the tables hold.
