@@ -4,6 +4,8 @@ Enters: a folder with what `request_features` exported. Leaves: a table on stand
 origin gate, classifier and judge are fitted on all others, and score this one. Its thresholds come from the recorded benign
 requests of the others, each scored by models without its own origin: no threshold and no model has seen what it is measured
 on. (What the judge is fitted on was scored by models that had seen the measured origin; its own requests play no part.)
+Browser recordings are left out by groups of visited sites (origins.py): their row says what happens on a site that nobody saw.
+The same advertisers are on several sites, as they are in the world.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import judge
+import origins
 import request
 
 WAYS = ("models", "both")
@@ -31,9 +34,9 @@ class Measured:
         self.flagged = np.zeros((len(data.rows), 2), bool)
         self.grafted = np.zeros((judge.GRAFTS, 2))
         SHARED = self
-        origins = sorted(set(data.origin))
+        every = sorted(set(data.origin))
         with multiprocessing.get_context("fork").Pool(2) as pool:
-            for origin, (own, odds, flagged, on, grafted) in zip(origins, pool.imap(in_worker, origins)):
+            for origin, (own, odds, flagged, on, grafted) in zip(every, pool.imap(in_worker, every)):
                 self.odds[own], self.flagged[own], self.grafted[on] = odds, flagged, grafted
                 log(f"judged {origin}")
         # What is not flagged is not asked about.
@@ -45,7 +48,7 @@ class Measured:
         thresholds = self.fields.thresholds(self.options.flag_share, rows)
         table, excess = self.fields.rows(self.fields.of_row, self.fields.signs, thresholds)
         grafted, _ = self.fields.rows(self.graft[2], self.graft[3], thresholds)
-        by_gate = np.array([len(own) > 0 and excess[own].max() > 0 for own in self.fields.of_row])
+        by_gate = self.fields.asks(excess)
         return thresholds, table, grafted, np.stack([by_gate, by_gate | (self.fields.signs > 0).any(1)], axis=1)
 
     def without(self, origin):
@@ -63,8 +66,13 @@ class Measured:
         return np.array([np.nextafter(judge.quantile(self.data.origin[rows], finite[rows, way], share), np.inf) for way in range(2)])
 
     def row(self, origin):
-        at = self.threshold(origin)
-        own = self.data.origin == origin
+        """What is found and refused of an origin. A family's groups are put together: each was judged by its own models and its
+        own thresholds."""
+        groups = [one for one in sorted(set(self.data.origin)) if one == origin or origins.family(one) == origin]
+        at = np.zeros((len(self.data.rows), 2))
+        for group in groups:
+            at[self.data.origin == group] = self.threshold(group)
+        own = np.isin(self.data.origin, groups)
         padded = own & self.data.padded
         own &= ~padded
         row = {}
@@ -73,20 +81,22 @@ class Measured:
                 continue
             row[name] = of = int(picked.sum())
             for way, called in enumerate(WAYS):
-                found = int((self.odds[picked, way] >= at[way]).sum())
+                found = int((self.odds[picked, way] >= at[picked, way]).sum())
                 row[f"{rate}_{called}"], row[f"{rate}_{called}_ci"] = round(found / of, 5), wilson(found, of)
             row[f"flagged_of_{name}"] = round(float(self.flagged[picked, 0].mean()), 5)
         if padded.any():
             row["padded"] = int(padded.sum())
-            row |= {f"tpr_padded_{called}": round(float((self.odds[padded, way] >= at[way]).mean()), 5) for way, called in enumerate(WAYS)}
-        on = self.data.origin[self.graft[0]] == origin
+            row |= {f"tpr_padded_{called}": round(float((self.odds[padded, way] >= at[padded, way]).mean()), 5) for way, called in enumerate(WAYS)}
+        on = np.isin(self.data.origin[self.graft[0]], groups)
         if on.any():
+            threshold = self.threshold(groups[0])
             row["grafted"] = int(on.sum())
-            row |= {f"tpr_grafted_{called}": round(float((self.grafted[on, way] >= at[way]).mean()), 5) for way, called in enumerate(WAYS)}
+            row |= {f"tpr_grafted_{called}": round(float((self.grafted[on, way] >= threshold[way]).mean()), 5) for way, called in enumerate(WAYS)}
         return row
 
     def table(self):
-        return {origin: self.row(origin) for origin in sorted(set(self.data.origin))}
+        """By origin; a family of groups is one row."""
+        return {origin: self.row(origin) for origin in sorted({origins.family(one) for one in self.data.origin})}
 
 
 def in_worker(origin):

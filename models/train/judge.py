@@ -16,13 +16,17 @@ import numpy as np
 from onnx import TensorProto, helper
 from sklearn.linear_model import LogisticRegression
 
+import origins
 import request
 
-GENERATED = ("recipes", "grammar", "lab-apps")  # What is typed is made up: they train, but no threshold rests on them.
+GENERATED = ("recipes", "grammar", "beacons", "lab-apps")  # What is typed is made up: they train, but no threshold rests on them.
 GRAFTS = 12_000
 EXCESS_MIN = -6.0  # As in features/request.rs, like all that `Rows` computes.
 ODDS_MAX = 11.5
 LEAVES, TREES = 15, 250
+# A field is a reason to ask classifier and judge from so much above its threshold on. Where what browsers and proxies write stands
+# just above it, hardly anything that is found does.
+ASK_MARGIN = {"path": 1.0, "user_agent": 1.0, "referer": 1.0, "header": 1.0, "cookie": 1.0}
 # Origins with fewer benign requests than this count for less: a rate of theirs says little.
 FULL_WEIGHT = 3000
 
@@ -32,10 +36,12 @@ def recorded_benign(data, without=None):
     return np.flatnonzero(~data.malicious & ~np.isin(data.origin, GENERATED) & (data.origin != without))
 
 
-def quantile(origins, values, share):
-    """The value that this share of each origin's requests is above, on average: no large origin drowns a small one."""
-    count = Counter(origins)
-    weight = np.array([1 / max(count[origin], FULL_WEIGHT) for origin in origins])
+def quantile(origin, values, share):
+    """The value that this share of each origin's requests is above, on average: no large origin drowns a small one. All
+    groups of sites together are one origin here."""
+    family = [origins.family(one) for one in origin]
+    count = Counter(family)
+    weight = np.array([1 / max(count[one], FULL_WEIGHT) for one in family])
     order = np.argsort(-values, kind="stable")
     above = np.cumsum(weight[order]) - weight[order] / 2
     return float(values[order][min(np.searchsorted(above, share * weight.sum()), len(order) - 1)])
@@ -52,7 +58,7 @@ class Fields:
         self.score = np.concatenate([scores[1] for scores in out.values()])
         self.probabilities = np.concatenate([scores[2] for scores in out.values()])
         self.kind = data.kind[field]
-        self.step = (data.shape[field] - data.schema["shape_id_base"] - 8 * np.arange(5)).astype(np.float32)
+        self.step = np.concatenate([scores[3] for scores in out.values()]).astype(np.float32)
         benign = np.clip(self.probabilities[:, 0].astype(np.float64), 1e-6, 1 - 1e-6)
         self.odds = np.clip(np.log((1 - benign) / benign), -ODDS_MAX, ODDS_MAX).astype(np.float32)
         self.of_row = [np.array([start[row["origin"]] + place[row["origin"]][int(f)] for f in row["fields"]], dtype=np.int64) for row in data.rows]
@@ -92,6 +98,11 @@ class Fields:
             row[kinds + 22 :] = [injection & 1, injection >> 1, (found & 1).sum(), (found >> 1).sum()]
         return np.hstack([rows, signs]), excess
 
+    def asks(self, excess):
+        """Of each row whether the gate has classifier and judge asked about it."""
+        over = excess > np.array([ASK_MARGIN.get(kind, 0.0) for kind in self.data.schema["kinds"]], np.float32)[self.kind]
+        return np.array([over[own].any() for own in self.of_row])
+
 
 def grafts(data, fields, rng):
     """Pairs of a bare payload and an honest request to put it in, and what they are together."""
@@ -99,19 +110,23 @@ def grafts(data, fields, rng):
     hosts = np.flatnonzero(~data.malicious & (data.origin != "httpparams"))
     common = Counter(int(field) for i in payloads for field in data.rows[i]["fields"])
     own = [np.array([common[int(f)] < len(payloads) / 50 for f in row["fields"]], dtype=bool) for row in data.rows]
-    by_origin = [np.flatnonzero(data.origin[hosts] == origin) for origin in sorted(set(data.origin[hosts]))]
+    family = np.array([origins.family(origin) for origin in data.origin[hosts]])
+    by_origin = [np.flatnonzero(family == one) for one in sorted(set(family))]
     of = rng.choice(payloads, GRAFTS)
     into = hosts[[rng.choice(by_origin[rng.integers(len(by_origin))]) for _ in of]]
     together = [np.concatenate([fields.of_row[a][own[a]], fields.of_row[b]]) for a, b in zip(of, into)]
-    signs = fields.signs[of] + fields.signs[into]
-    signs[:, :-1] = np.minimum(signs[:, :-1], 8)
+    # Counts and score add up; what the worst field has, has one of the two.
+    signs = np.hstack([fields.signs[of, :-2] + fields.signs[into, :-2], np.maximum(fields.signs[of, -2:], fields.signs[into, -2:])])
+    signs[:, :-3] = np.minimum(signs[:, :-3], 8)
     return of, into, together, signs
 
 
 def weights(data, rows):
-    """Square roots, so that a large origin does not drown a small one; benign ones weigh twice what malicious ones do."""
-    count = Counter((data.origin[i], data.rows[i]["source"], data.malicious[i]) for i in rows)
-    weight = np.array([count[(data.origin[i], data.rows[i]["source"], data.malicious[i])] ** -0.5 for i in rows])
+    """Square roots, so that a large source does not drown a small one; benign ones weigh twice what malicious ones do. Honest
+    requests count by origin: the lab's applications together as one, as their people type the same."""
+    of = [(data.rows[i]["source"] if data.malicious[i] else request.hand_of(data.rows[i]["source"]), data.malicious[i]) for i in rows]
+    count = Counter(of)
+    weight = np.array([count[one] ** -0.5 for one in of])
     bad = data.malicious[rows]
     weight[bad] /= weight[bad].sum()
     weight[~bad] *= 2 / weight[~bad].sum()
@@ -149,8 +164,9 @@ def calibration(data, odds):
     lines = []
     for own in odds.T:
         rows = np.flatnonzero(~np.isin(data.origin, GENERATED) & ~data.padded & np.isfinite(own))
-        count = Counter((data.origin[i], data.malicious[i]) for i in rows)
-        weight = np.array([1 / max(count[(data.origin[i], data.malicious[i])], FULL_WEIGHT) for i in rows])
+        family = [(origins.family(data.origin[i]), data.malicious[i]) for i in rows]
+        count = Counter(family)
+        weight = np.array([1 / max(count[one], FULL_WEIGHT) for one in family])
         fit = LogisticRegression(C=1e6).fit(own[rows, None], data.malicious[rows], sample_weight=weight)
         lines.append((max(float(fit.coef_[0, 0]), 0.1), float(fit.intercept_[0])))
     return lines

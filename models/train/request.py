@@ -28,6 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import minimize
 
 import manifest
+import origins
 
 BUCKETS = 1 << 15
 WINDOWS = (16, 32, 64)  # as in model/gate.rs
@@ -38,7 +39,9 @@ BENIGN_ROWS_MAX, MALICIOUS_ROWS_MAX = 5000, 1200
 # Most benign fields of one source and kind that are learnt from.
 BENIGN_MAX = 3000
 # Written by hand: they train, but no threshold rests on them.
-GENERATED = ("recipes", "grammar")
+GENERATED = ("recipes", "grammar", "beacons")
+# A field that more than this share of a source's attacks have is what it wraps them in, never the attack.
+WRAPPING_SHARE = 0.1
 # Benign captures that hold attacks all the same; training on them as benign teaches that attacks are fine.
 MISLABELLED = re.compile(r"etc/passwd|' ?or ?'|union select|<script|/bin/sh|cmd\.exe|\.\./\.\./", re.I)
 CLASSES = "benign sqli xss rce traversal rfi ssrf ssti xxe deserialisation upload scanner redirect other_injection".split()
@@ -67,9 +70,16 @@ class Data:
         records = np.fromfile(folder / "fields.bin", dtype=np.dtype([("kind", "u1"), ("positions", "<u4"), ("shapes", "<u2", 5)]))
         self.kind = records["kind"].astype(np.int64)
         self.length = records["positions"].astype(np.int64)
-        self.shape = records["shapes"].astype(np.int64)
+        # The shape's ids as steps.
+        self.shape = (records["shapes"] - self.schema["shape_id_base"] - 8 * np.arange(5)).astype(np.uint8)
         self.offset = np.concatenate([[0], np.cumsum(self.length)[:-1]])
         self.ids = np.fromfile(folder / "ids.bin", dtype="<u2").reshape(-1, 4)
+        # Of a field with more positions than a classifier is shown, the shape of what is shown for each window.
+        self.is_long = self.length > self.schema["classifier_positions"]
+        self.stretches = np.fromfile(folder / "stretches.bin", dtype=np.uint8).reshape(-1, 5)
+        windows = sum(np.ceil((self.length - size) / (size // 2)).astype(np.int64) + 1 for size in WINDOWS) * self.is_long
+        assert windows.sum() == len(self.stretches)
+        self.first_stretch = np.cumsum(windows) - windows
         self.text = [json.loads(line) for line in open(folder / "fields.jsonl")]
         rows = [json.loads(line) for line in open(folder / "rows.jsonl")]
         rows = [row for row in rows if not row["source"].startswith(tuple(without)) and not self.is_mislabelled(row)]
@@ -85,10 +95,11 @@ class Data:
         self.keep_used()
         for row in self.rows:
             row["fields"] = np.array(list(dict.fromkeys(row["fields"])), dtype=np.int64)
-            row["origin"] = origin_of(row)
+        self.origin = origins.origins_of(self.rows, self.text)
+        for row, origin in zip(self.rows, self.origin):
+            row["origin"] = origin
         self.padded = np.array([row["padded"] for row in self.rows])
         self.malicious = np.array([row["label"] == "malicious" for row in self.rows])
-        self.origin = np.array([row["origin"] for row in self.rows])
         self.make_windows()
 
     def keep_used(self):
@@ -98,7 +109,7 @@ class Data:
         place[used] = np.arange(len(used))
         at = np.repeat(self.offset[used] - np.concatenate([[0], np.cumsum(self.length[used])[:-1]]), self.length[used])
         self.ids = self.ids[at + np.arange(len(at))]
-        self.shape = self.shape[used]
+        self.shape, self.is_long, self.first_stretch = self.shape[used], self.is_long[used], self.first_stretch[used]
         self.kind, self.length, self.text = self.kind[used], self.length[used], [self.text[field] for field in used]
         self.offset = np.concatenate([[0], np.cumsum(self.length)[:-1]])
         for row in self.rows:
@@ -140,6 +151,14 @@ class Data:
         window[self.w_field[hits][::-1]] = hits[::-1]
         return best, window
 
+    def steps(self, fields, windows):
+        """The shape that a judge is shown of fields whose worst windows these are: see `stretch` in features/http.rs."""
+        steps = self.shape[fields].copy()
+        long = self.is_long[fields]
+        at = self.first_stretch[fields[long]] + windows[long] - self.w_first[fields[long]]
+        steps[long] = self.stretches[at]
+        return steps
+
     def matrix(self, windows, start=None, end=None, norm=None, extra=None):
         """Sparse rows of n-gram counts, one for each window, times its norm."""
         start = self.w_start[windows] if start is None else start
@@ -175,14 +194,6 @@ def share(groups, power=0.5):
     return weight * 20_000 / weight.sum()
 
 
-def origin_of(row):
-    """Whose hand made it. Captures are one origin; so are the lab's applications, whose people type the same kinds of
-    text, and its tools, which attack the same target."""
-    if row["source"].startswith("lab-"):
-        return "lab-apps" if row["label"] == "benign" else "lab-tools"
-    return "pcap" if row["source"].startswith("pcap-") else row["source"]
-
-
 def limited(rng, items, group_of, most):
     """At most so many of each group, picked by chance, in their order."""
     groups = {}
@@ -190,6 +201,20 @@ def limited(rng, items, group_of, most):
         groups.setdefault(group_of(item), []).append(at)
     kept = [rng.permutation(group)[:most] for group in groups.values()]
     return np.array([items[at] for at in np.sort(np.concatenate(kept))], dtype=np.int64)
+
+
+def hand_of(source):
+    """Of an honest source the origin that it belongs to."""
+    return origins.origin_of({"source": source, "label": "benign"})
+
+
+def wrapping_of(rows):
+    """Of each source the fields that too many of its attacks have: a tool's agent, a target's fixed parameters."""
+    attacks = [row for row in rows if row["label"] != "benign"]
+    of, having = Counter(row["source"] for row in attacks), {}
+    for row in attacks:
+        having.setdefault(row["source"], Counter()).update(int(field) for field in row["fields"])
+    return {source: {field for field, count in fields.items() if count > max(WRAPPING_SHARE * of[source], 20)} for source, fields in having.items()}
 
 
 class Split:
@@ -203,11 +228,12 @@ class Split:
                     benign.setdefault(int(field), row["source"])
         rng = np.random.default_rng(5)
         self.benign = limited(rng, sorted(benign), lambda field: (benign[field], data.kind[field]), BENIGN_MAX)
-        self.benign_weight = share([(benign[field], data.kind[field]) for field in self.benign])
-        bags = {}
+        # The lab's applications are one hand: by application they would outweigh all browsing, and code would pass for honest.
+        self.benign_weight = share([(hand_of(benign[field]), data.kind[field]) for field in self.benign])
+        bags, wrapping = {}, wrapping_of(rows)
         for row in rows:
             if row["label"] != "benign":
-                fields = tuple(int(field) for field in row["fields"] if int(field) not in benign)
+                fields = tuple(int(field) for field in row["fields"] if int(field) not in benign and int(field) not in wrapping[row["source"]])
                 if fields:
                     bags.setdefault(fields, row)
         self.bags = [np.array(fields) for fields in bags]
@@ -340,12 +366,12 @@ def fit_classifier(data, split, weights, bias):
 
 
 def score_fields(data, weights, bias, model, fields):
-    """Of some fields the gate's score and the classifier's probabilities."""
+    """Of some fields the gate's score, the classifier's probabilities, and the shape of what was shown."""
     best, window = data.worst_windows(weights)
     probabilities = np.zeros((len(fields), len(CLASSES)), np.float32)
     for at in range(0, len(fields), 20_000):
         _, probabilities[at : at + 20_000] = model.forward(shown(data, window[fields[at : at + 20_000]]))
-    return best[fields] + bias, probabilities
+    return best[fields] + bias, probabilities, data.steps(fields, window[fields])
 
 
 def one_origin_out(data, origin):
@@ -362,11 +388,11 @@ def out_of_origin(data, log, processes=2):
     for each by the models that have not seen that one."""
     global SHARED
     SHARED = data
-    origins = sorted(set(data.origin))
+    every = sorted(set(data.origin))
     started = time.time()
     out = {}
     with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for origin, scores in zip(origins, pool.imap(in_worker, origins)):
+        for origin, scores in zip(every, pool.imap(in_worker, every)):
             out[origin] = scores
             log(f"without {origin}: after {time.time() - started:.0f} s")
     return out

@@ -21,9 +21,6 @@ import manifest
 import request
 
 PROBES = 40
-# A field is a reason to ask classifier and judge from so much above its threshold on: what stands just above it is hardly ever
-# an attack (99.5 % of what is found is further up), and common header fields do, such as browsers' Accept.
-ASK_MARGIN = {"path": 1.5, "user_agent": 2.0, "header": 3.0}
 
 
 def shifted(lines, odds):
@@ -93,7 +90,7 @@ def main():
     classifier = request.fit_classifier(data, split, weights, bias)
     # The file holds the sum alone, so the bias goes into the thresholds.
     flags = {f"flag_{name}": round(float(value - bias), 5) for name, value in zip(data.schema["kinds"], thresholds)}
-    flags |= {name.replace("flag", "ask", 1): round(value + ASK_MARGIN.get(name.removeprefix("flag_"), 1.0), 5) for name, value in flags.items()}
+    flags |= {name.replace("flag", "ask", 1): round(value + judge.ASK_MARGIN.get(name.removeprefix("flag_"), 0.0), 5) for name, value in flags.items()}
     files = {"request_gate": request.gate_onnx(weights, step, data.schema["classifier_ids"]), "request_classifier": request.classifier_onnx(classifier, data.schema["padding_id"])}
     for role, model, line, columns in zip(("request_judge", "request_judge_rules"), models.models, lines, data.schema["row_columns"]):
         files[role] = judge.ensemble_onnx(model, line, columns)
@@ -103,7 +100,8 @@ def main():
         log(f"{role}.onnx: {len(content)} bytes")
     manifest.update(folder / "manifest.toml", of_files(files, data, options, table, flags, round(at, 6)))
     every = np.arange(len(data.kind))
-    shipped = judge.Fields(data, {origin: (every, *request.score_fields(data, weights, bias, classifier, every)) for origin in sorted(set(data.origin))})
+    scored = (every, *request.score_fields(data, weights, bias, classifier, every))
+    shipped = judge.Fields(data, {origin: scored for origin in sorted(set(data.origin))})
     with open(Path(__file__).parent / "probe.jsonl", "w") as out:
         for probe in probes(data, options, shipped, thresholds, models, lines):
             out.write(json.dumps(probe) + "\n")

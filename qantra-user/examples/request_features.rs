@@ -3,7 +3,8 @@
 //! computed by the daemon's own code, and only the fitting is done elsewhere.
 //!
 //! Files: `fields.bin` (u8 kind, u32 positions, u16 × 5 ids of its shape each), `ids.bin` (u16 × 4 each position),
-//! `fields.jsonl` (kind, name, start of the text), `rows.jsonl` (id, label, class, source, kind, fields, counts of the rules
+//! `stretches.bin` (u8 × 5 steps of the shape of what a classifier is shown for each window, of fields with more positions
+//! than it is shown), `fields.jsonl` (kind, name, start of the text), `rows.jsonl` (id, label, class, source, kind, fields, counts of the rules
 //! that matched), `schema.json`. The rules are those of the Core Rule Set in the folder that is named second.
 
 use std::{
@@ -23,12 +24,13 @@ use qantra_user::{
     detect::AttackClass,
     features::{
         http::{
-            CLASSIFIER_IDS, CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, KIND_ID_BASE, PADDING_ID, SHAPE_ID_BASE, SHAPES,
-            for_each_position, http_schema, shape,
+            CLASSIFIER_IDS, CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, KIND_ID_BASE, PADDING_ID, Position, SHAPE_ID_BASE,
+            SHAPES, for_each_position, http_schema, shape, shown, stretch,
         },
         request::{ALL_COLUMNS, ASKED_MAX, FIELD_COLUMNS, request_schema},
     },
     inspect::{FieldKind, Fields, RawRequest, RequestView, RuleRun, RuleSigns, RuleSite},
+    model::for_each_window,
     rules::{RuleSets, SiteRules},
 };
 use serde::{Deserialize, Serialize};
@@ -64,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         File::create(dir.join(name)).map(BufWriter::new).with_context(|| format!("{}/{name}", dir.display()))
     };
     let (mut ids_out, mut fields_out) = (create("ids.bin")?, create("fields.bin")?);
+    let mut stretches_out = create("stretches.bin")?;
     let (mut names_out, mut rows_out) = (create("fields.jsonl")?, create("rows.jsonl")?);
     let mut seen: HashMap<(FieldKind, Vec<u8>), usize> = HashMap::new();
     let mut fields = Fields::new();
@@ -81,15 +84,14 @@ fn main() -> anyhow::Result<()> {
             if index < next {
                 continue;
             }
-            let mut positions = 0_u32;
-            let mut buffer = Vec::new();
-            for_each_position(field.kind, field.value, |position| {
-                positions += 1;
-                buffer.extend(position.ids.iter().flat_map(|id| id.to_le_bytes()));
-            });
+            let mut positions = Vec::new();
+            for_each_position(field.kind, field.value, |position| positions.push(position));
+            let buffer: Vec<u8> =
+                positions.iter().flat_map(|position| position.ids).flat_map(u16::to_le_bytes).collect();
             ids_out.write_all(&buffer)?;
+            stretches_out.write_all(&stretches(field.value, &positions))?;
             fields_out.write_all(&[field.kind as u8])?;
-            fields_out.write_all(&positions.to_le_bytes())?;
+            fields_out.write_all(&(positions.len() as u32).to_le_bytes())?;
             fields_out.write_all(&shape(field.value).iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<_>>())?;
             let text = String::from_utf8_lossy(&field.value[..field.value.len().min(300)]);
             serde_json::to_writer(&mut names_out, &(field.kind.as_str(), field.name, text))?;
@@ -124,6 +126,25 @@ fn main() -> anyhow::Result<()> {
     });
     serde_json::to_writer(create("schema.json")?, &schema)?;
     Ok(())
+}
+
+/// The shape of what a classifier is shown for each of a long field's windows, as steps. Most windows are shown alike.
+fn stretches(value: &[u8], positions: &[Position]) -> Vec<u8> {
+    let mut steps = Vec::new();
+    if positions.len() <= CLASSIFIER_POSITIONS_MAX {
+        return steps;
+    }
+    let mut known: HashMap<usize, [u8; SHAPES]> = HashMap::new();
+    for_each_window(positions.len(), |window| {
+        let shown = shown(window, positions.len());
+        let step = |(n, id): (usize, u16)| (id - SHAPE_ID_BASE - 8 * n as u16) as u8;
+        let of_stretch = || {
+            let shape = shape(stretch(value, positions, &shown));
+            std::array::from_fn(|n| step((n, shape[n])))
+        };
+        steps.extend(*known.entry(shown.start).or_insert_with(of_stretch));
+    });
+    steps
 }
 
 /// The lines of all inputs, one after the other.
@@ -178,6 +199,12 @@ impl Rules {
         run.body(&mut host);
         let signs = run.report().map_or_else(RuleSigns::default, |report| RuleSigns::of(&report));
         self.scratch = Some(run.end(&mut host));
-        signs.attacks.iter().chain(&signs.places).map(|count| u16::from(*count)).chain([signs.score]).collect()
+        signs
+            .attacks
+            .iter()
+            .chain(&signs.places)
+            .map(|count| u16::from(*count))
+            .chain([signs.score, signs.field_score, u16::from(signs.field_kinds)])
+            .collect()
     }
 }

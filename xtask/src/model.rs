@@ -24,7 +24,8 @@ const PYTHON_PACKAGES: [&str; 7] = [
     "lightgbm==4.7.0",
 ];
 /// What is generated: the script, and how many benign and malicious requests it makes, with which seed.
-const GENERATED: [(&str, &[&str]); 2] = [("recipes", &["14000", "5000"]), ("grammar", &["8000", "8000", "1"])];
+const GENERATED: [(&str, &[&str]); 3] =
+    [("recipes", &["14000", "5000"]), ("grammar", &["8000", "8000", "1"]), ("beacons", &["5000"])];
 
 /// Options of `model`.
 #[derive(Debug, clap::Args)]

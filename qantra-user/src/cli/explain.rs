@@ -204,10 +204,11 @@ fn of_finding(number: usize, finding: &Finding, facts: &mut Vec<(&str, String)>)
         facts.push(("  weighed", weights.join(", ")));
     }
     for measured in &evidence.measurements {
-        facts.push((
-            "  measured",
-            format!("{} {} (threshold {})", measured.name, Plain(measured.value), Plain(measured.threshold)),
-        ));
+        let value = format!("{} {}", measured.name, Plain(measured.value));
+        // Nothing is compared with zero: it stands for no threshold.
+        let is_compared = measured.threshold != 0.0;
+        let threshold = is_compared.then(|| format!(" (threshold {})", Plain(measured.threshold)));
+        facts.push(("  measured", value + &threshold.unwrap_or_default()));
     }
 }
 

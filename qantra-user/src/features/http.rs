@@ -4,6 +4,8 @@
 //! Normalising keeps what attacks are made of (punctuation, its neighbours, words) and drops what merely varies: case,
 //! digits, kinds of blanks, letters beyond ASCII, long repetitions.
 
+use std::ops::Range;
+
 use libinjectionrs::{detect_sqli, detect_xss};
 
 use crate::{features::Schema, inspect::FieldKind};
@@ -117,6 +119,26 @@ impl Valid {
             *self = Self::from(value, self.invalid_end);
         }
         at < self.valid_end
+    }
+}
+
+/// The positions of a field that a classifier is shown, of a window among so many: the window, and as much on both sides as
+/// there is room for.
+#[must_use]
+pub fn shown(window: Range<usize>, positions: usize) -> Range<usize> {
+    let spare = CLASSIFIER_POSITIONS_MAX.saturating_sub(window.len());
+    let end = positions.min(window.end + spare / 2);
+    let start = end.saturating_sub(CLASSIFIER_POSITIONS_MAX);
+    start..positions.min(start + CLASSIFIER_POSITIONS_MAX)
+}
+
+/// The bytes of a value that some of its positions stand for. Of a long field that which is shown, as if it were all: text
+/// around an attack must not make it look harmless.
+#[must_use]
+pub fn stretch<'a>(value: &'a [u8], positions: &[Position], shown: &Range<usize>) -> &'a [u8] {
+    match (positions.get(shown.start), positions.get(shown.end.saturating_sub(1))) {
+        (Some(first), Some(last)) if shown.len() < positions.len() => &value[first.at..last.at],
+        _ => value,
     }
 }
 

@@ -23,7 +23,7 @@ const KINDS: usize = FieldKind::ALL.len();
 /// Columns from the fields alone.
 pub const FIELD_COLUMNS: usize = KINDS + 4 + FIELD_CLASSES + 4 + 4;
 /// Columns with those of the rules.
-pub const ALL_COLUMNS: usize = FIELD_COLUMNS + ATTACK_TAGS.len() + SIGN_PLACES.len() + 1;
+pub const ALL_COLUMNS: usize = FIELD_COLUMNS + ATTACK_TAGS.len() + SIGN_PLACES.len() + 3;
 
 /// A field that the classifier was asked about.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ pub fn request_row(
     if let Some(signs) = signs {
         row.extend(signs.attacks.iter().map(|count| f32::from(*count)));
         row.extend(signs.places.iter().map(|count| f32::from(*count)));
-        row.push(f32::from(signs.score));
+        row.extend([f32::from(signs.score), f32::from(signs.field_score), f32::from(signs.field_kinds)]);
     }
     surest
 }
@@ -111,7 +111,13 @@ pub fn request_schema() -> Schema {
         AskedField { excess: 2.5, probabilities: &probabilities, shape, lowered_by: 2.0 },
     ];
     let kinds = std::array::from_fn(|n| n as f32 - 8.0);
-    let signs = RuleSigns { attacks: [1; ATTACK_TAGS.len()], places: [2; SIGN_PLACES.len()], score: 7 };
+    let signs = RuleSigns {
+        attacks: [1; ATTACK_TAGS.len()],
+        places: [2; SIGN_PLACES.len()],
+        score: 7,
+        field_score: 5,
+        field_kinds: 2,
+    };
     let mut row = Vec::with_capacity(ALL_COLUMNS);
     request_row(&mut row, &kinds, &asked, Some(&signs));
     let mut hash: u64 = 0xCBF2_9CE4_8422_2325;

@@ -64,7 +64,7 @@ fn read_plain(fields: &mut Fields, headers: &HeaderMap, body: &[u8]) {
     }
     let is_form = is_kind(content_type, b"application/x-www-form-urlencoded");
     if is_form || (content_type.is_empty() && looks_like_form(body)) {
-        return fields.read_pairs("form", body);
+        return fields.read_pairs("form", FieldKind::Value, body);
     }
     let name = fields.name("body", b"");
     if content_type.is_empty() && decode::is_mostly_text(body) {

@@ -7,6 +7,7 @@
 mod body;
 mod decode;
 mod field;
+mod form;
 mod json;
 mod mask;
 mod raw;
@@ -52,13 +53,13 @@ impl Fields {
         };
         let name = self.name("path", b"");
         self.push(FieldKind::Path, name, path, Encoding::Percent, 0);
-        self.read_pairs("query", query);
+        self.read_pairs("query", FieldKind::Value, query);
         self.read_headers(request.headers);
         body::read(self, request.headers, request.body);
     }
 
     /// `name=value` pairs joined by `&`. A piece without `=` is a value: that is how it reaches an application.
-    fn read_pairs(&mut self, prefix: &'static str, raw: &[u8]) {
+    fn read_pairs(&mut self, prefix: &'static str, kind: FieldKind, raw: &[u8]) {
         let mut rest = raw;
         while !rest.is_empty() {
             if !self.has_room() {
@@ -69,38 +70,50 @@ impl Fields {
             rest = after;
             let Some(equals) = pair.iter().position(|byte| *byte == b'=') else {
                 let name = self.name(prefix, b"");
-                self.push(FieldKind::Value, name, pair, Encoding::Form, 0);
+                self.push(kind, name, pair, Encoding::Form, 0);
                 continue;
             };
             let (key, value) = (&pair[..equals], &pair[equals + 1..]);
             let name = self.name(prefix, key);
             if !simple_name(key) {
-                self.push(FieldKind::Name, name.clone(), key, Encoding::Form, 0);
+                let of_name = if kind == FieldKind::Value { FieldKind::Name } else { kind };
+                self.push(of_name, name.clone(), key, Encoding::Form, 0);
             }
-            self.push(FieldKind::Value, name, value, Encoding::Form, 0);
+            self.push(kind, name, value, Encoding::Form, 0);
         }
     }
 
     fn read_headers(&mut self, headers: &HeaderMap) {
         for (name, value) in headers {
-            if SKIPPED_HEADERS.contains(name) || !self.has_room() {
+            let raw = value.as_bytes();
+            if SKIPPED_HEADERS.contains(name) || form::is_plain(name, raw) || !self.has_room() {
                 continue;
             }
-            let raw = value.as_bytes();
             if name == header::COOKIE {
                 self.read_cookies(raw);
+                continue;
+            }
+            if name == header::REFERER {
+                self.read_referer(raw);
                 continue;
             }
             let field_name = self.name("header", name.as_str().as_bytes());
             let (kind, encoding) = match *name {
                 header::USER_AGENT => (FieldKind::UserAgent, Encoding::Percent),
-                header::REFERER => (FieldKind::Referer, Encoding::Percent),
                 header::AUTHORIZATION => (FieldKind::Header, Encoding::Plain),
                 _ => (FieldKind::Header, Encoding::Percent),
             };
             let raw = if *name == header::AUTHORIZATION { credentials(raw) } else { raw };
             self.push(kind, field_name, raw, encoding, 0);
         }
+    }
+
+    /// The page that a request comes from: its address, and each of its parameters as that page got it.
+    fn read_referer(&mut self, raw: &[u8]) {
+        let (address, query) = split_once(raw, b'?');
+        let name = self.name("header", b"referer");
+        self.push(FieldKind::Referer, name, address, Encoding::Percent, 0);
+        self.read_pairs("header.referer", FieldKind::Referer, query);
     }
 
     fn read_cookies(&mut self, raw: &[u8]) {

@@ -139,6 +139,8 @@ fn signs(random: &mut Random) -> RuleSigns {
         attacks: std::array::from_fn(|_| (random.next() % 4) as u8),
         places: std::array::from_fn(|_| (random.next() % 4) as u8),
         score: (random.next() % 60) as u16,
+        field_score: (random.next() % 40) as u16,
+        field_kinds: (random.next() % 4) as u8,
     }
 }
 

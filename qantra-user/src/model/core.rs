@@ -21,6 +21,10 @@ use crate::{
 
 /// Longest input: the grams of as many positions as are shown, and the field's kind.
 const WIDTH_MAX: usize = CLASSIFIER_POSITIONS_MAX * GRAMS_PER_POSITION + 1;
+/// How many classes are told of a field.
+const CLASSES_TOLD: usize = 3;
+/// Shares below this are not told.
+const SHARE_TOLD_MIN: f32 = 0.01;
 /// What the Core Rule Set's tags stand for, in the order of [`ATTACK_TAGS`].
 const CLASS_OF_TAG: [AttackClass; ATTACK_TAGS.len()] = [
     AttackClass::Sqli,
@@ -70,6 +74,8 @@ pub struct Verdict {
     pub class: AttackClass,
     /// What the classifier says of that field, from 0 to 1.
     pub field_confidence: f32,
+    /// Its most likely classes and how likely it finds each, most likely first.
+    pub classes: [(AttackClass, f32); CLASSES_TOLD],
     /// What the judge says of the request, from 0 to 1.
     pub confidence: f32,
 }
@@ -132,8 +138,7 @@ impl Core {
             of_fields = others;
             let asked: Vec<AskedField<'_>> = case.fields.iter().zip(own).map(asked_of).collect();
             let field = request_row(&mut rows[with_rules(case)], &case.kinds, &asked, case.signs.as_ref());
-            let (class, field_confidence) = self.read(field.map(|at| &own[at]), case.signs.as_ref());
-            verdicts.push(Verdict { field, class, field_confidence, confidence: 0.0 });
+            verdicts.push(self.read(field, field.map(|at| &own[at]), case.signs.as_ref()));
         }
         let confidences = [self.ensembles.confidences(&rows[0], false)?, self.ensembles.confidences(&rows[1], true)?];
         let mut next = [0; 2];
@@ -162,24 +167,24 @@ impl Core {
         self.session.run(&self.ids, width)
     }
 
-    /// The class of the surest field; where fields say little, that which most rules name.
-    fn read(&self, field: Option<&[f32; FIELD_CLASSES]>, signs: Option<&RuleSigns>) -> (AttackClass, f32) {
-        let (mut best, mut confidence) = ((AttackClass::OtherInjection, 0.0), 0.0);
-        if let Some(probabilities) = field {
-            confidence = (1.0 - probabilities[0]).clamp(0.0, 1.0);
-            for (class, probability) in self.classes.iter().zip(probabilities) {
-                if let Some(class) = class
-                    && *probability > best.1
-                {
-                    best = (*class, *probability);
-                }
+    /// The class of the surest field; where fields say little, that which most rules name. How sure the judge is, it adds.
+    fn read(&self, field: Option<usize>, shares: Option<&[f32; FIELD_CLASSES]>, signs: Option<&RuleSigns>) -> Verdict {
+        let mut classes = [(AttackClass::OtherInjection, 0.0); CLASSES_TOLD];
+        let named = self.classes.iter().zip(shares.into_iter().flatten());
+        for (class, share) in named.filter_map(|(class, share)| Some(((*class)?, *share))) {
+            let at = classes.partition_point(|(_, other)| *other >= share);
+            if let Some(below) = classes.get_mut(at..) {
+                below.rotate_right(1.min(below.len()));
+                below.iter_mut().take(1).for_each(|first| *first = (class, share));
             }
         }
+        let field_confidence = shares.map_or(0.0, |shares| (1.0 - shares[0]).clamp(0.0, 1.0));
         let by_rules = signs.and_then(|signs| {
             let most = (0..ATTACK_TAGS.len()).rev().max_by_key(|kind| signs.attacks[*kind])?;
             (signs.attacks[most] > 0).then(|| CLASS_OF_TAG[most])
         });
-        (by_rules.filter(|_| confidence < 0.5).unwrap_or(best.0), confidence)
+        let class = by_rules.filter(|_| field_confidence < 0.5).unwrap_or(classes[0].0);
+        Verdict { field, class, field_confidence, classes, confidence: 0.0 }
     }
 
     /// Confidence from which a request is an attack, where rules were weighed as well or not.
@@ -213,6 +218,9 @@ impl Core {
         if let Some(field) = verdict.field.and_then(|at| case.fields.into_iter().nth(at)) {
             measurements.push(measurement("gate_score", field.score, field.threshold));
             measurements.push(measurement("classifier_confidence", verdict.field_confidence, 0.0));
+            let told = verdict.classes.iter().filter(|(_, share)| *share >= SHARE_TOLD_MIN);
+            measurements
+                .extend(told.map(|(class, share)| measurement(&format!("class_{}", class.as_str()), *share, 0.0)));
             if field.lowered_by > 0.0 {
                 measurements.push(measurement("lowered_by_known_parameter_log_odds", field.lowered_by, 0.0));
             }

@@ -6,7 +6,10 @@
 //! score is its worst window: the sum over a stretch of positions, divided by the square root of its length, over
 //! stretches of several lengths. That way neither a long harmless text nor padding around an attack hides it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     cache::{Lookup, ScoreCache},
@@ -17,8 +20,8 @@ use super::{
 use crate::{
     detect::Weight,
     features::http::{
-        CLASSIFIER_POSITIONS_MAX, GRAM_BUCKETS, GRAMS_PER_POSITION, KIND_ID_BASE, PADDING_ID, Position, SHAPES,
-        for_each_position, gram_text, shape,
+        GRAM_BUCKETS, GRAMS_PER_POSITION, KIND_ID_BASE, PADDING_ID, Position, SHAPES, for_each_position, gram_text,
+        shape, shown, stretch,
     },
     features::request::ASKED_MAX,
     inspect::{Field, FieldKind, Fields, RequestView, RuleSigns},
@@ -244,18 +247,10 @@ impl RequestGate {
         let window = self.window(field, sums);
         let mut positions = Vec::with_capacity(sums.len());
         for_each_position(field.kind, field.value, |position| positions.push(position));
-        let spare = CLASSIFIER_POSITIONS_MAX.saturating_sub(window.end - window.start);
-        let end = positions.len().min(window.end + spare / 2);
-        let start = end.saturating_sub(CLASSIFIER_POSITIONS_MAX);
-        let end = positions.len().min(start + CLASSIFIER_POSITIONS_MAX);
-        let mut ids: Vec<u16> = positions[start..end].iter().flat_map(|position| position.ids).collect();
+        let shown = shown(window.start..window.end, positions.len());
+        let mut ids: Vec<u16> = positions[shown.clone()].iter().flat_map(|position| position.ids).collect();
         ids.push(KIND_ID_BASE + field.kind as u16);
-        // Of a long field that which is shown, as if it were all: text around an attack must not make it look harmless.
-        let shown = match (positions.get(start), positions.get(end.saturating_sub(1))) {
-            (Some(first), Some(last)) if end - start < positions.len() => &field.value[first.at..last.at],
-            _ => field.value,
-        };
-        let shape = shape(shown);
+        let shape = shape(stretch(field.value, &positions, &shown));
         FlaggedField {
             name: field.name.to_owned(),
             excerpt: crate::inspect::excerpt(field, positions.get(window.start).map_or(0, |first| first.at), 120),
@@ -305,30 +300,40 @@ impl RequestGate {
         });
         let length = sums.len() - 1;
         let mut best = Window { score: f32::NEG_INFINITY, start: 0, end: 0 };
-        let mut consider = |start: usize, end: usize, norm: f32| {
+        let (mut size, mut norm) = (0, 0.0);
+        let mut consider = |start: usize, end: usize| {
+            if end - start != size {
+                (size, norm) = (end - start, self.norm(end - start));
+            }
             let score = sums[end].wrapping_sub(sums[start]) as f32 * norm;
             if score > best.score {
                 best = Window { score, start, end };
             }
         };
-        if length <= WINDOW_MAX {
-            consider(0, length, self.norm(length));
-        }
-        for window in WINDOWS {
-            if length <= window {
-                break;
-            }
-            let norm = self.norm(window);
-            for start in (0..length - window).step_by(window / 2) {
-                consider(start, start + window, norm);
-            }
-            consider(length - window, length, norm);
-        }
+        for_each_window(length, |window| consider(window.start, window.end));
         best
     }
 
     fn norm(&self, length: usize) -> f32 {
         self.scale / (length as f32 + LENGTH_PRIOR).sqrt()
+    }
+}
+
+/// The windows of a field of so many positions: stretches of several lengths, shorter ones first, from the field's beginning
+/// on; of a field that is not longer than the longest, the whole of it before them.
+#[inline]
+pub fn for_each_window(positions: usize, mut visit: impl FnMut(Range<usize>)) {
+    if positions <= WINDOW_MAX {
+        visit(0..positions);
+    }
+    for window in WINDOWS {
+        if positions <= window {
+            break;
+        }
+        for start in (0..positions - window).step_by(window / 2) {
+            visit(start..start + window);
+        }
+        visit(positions - window..positions);
     }
 }
 

@@ -37,7 +37,7 @@ pub use compare::{Comparison, Side};
 pub use core::{Answer, Core, RequestAttack, Verdict};
 pub use drift::{FeatureDrift, Reference};
 pub use error::ModelError;
-pub use gate::{Case, FlaggedField, GateScore, RequestGate, Scratch};
+pub use gate::{Case, FlaggedField, GateScore, RequestGate, Scratch, for_each_window};
 pub use life::{LifeStart, LifeVerb, ModelLife};
 pub use listing::{LiveComparison, ModelList, ModelStatus, ThresholdStatus, VersionStatus};
 pub use manifest::{Manifest, ManifestEntry, ModelRole};

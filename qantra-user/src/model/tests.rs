@@ -172,13 +172,14 @@ fn the_daemon_judges_as_training_did() -> TestResult {
             attacks: std::array::from_fn(|n| attacks[n] as u8),
             places: std::array::from_fn(|n| rest[n] as u8),
             score: rest[SIGN_PLACES.len()],
+            field_score: rest[SIGN_PLACES.len() + 1],
+            field_kinds: rest[SIGN_PLACES.len() + 2] as u8,
         };
         for (signs, expected) in [(None, probe.confidence[0]), (Some(signs), probe.confidence[1])] {
             models.gate().score(&request.view(), &mut scratch);
             let case = models.gate().case(&mut scratch, signs);
             let verdict = models.core().judge(&[&case])?[0];
-            // Trees jump where the rounded table of the gate tips a score over a split; and long fields are judged by a
-            // stretch here, as a whole in training.
+            // Trees jump where the rounded table of the gate tips a score over a split.
             let odds = |share: f32| (share / (1.0 - share)).ln();
             let apart = (odds(verdict.confidence) - odds(expected)).abs();
             assert!(apart < 1.5, "{} {signs:?}: {} here, {expected} in training", probe.id, verdict.confidence);
