@@ -48,6 +48,7 @@ fn free_ports() -> Result<(SocketAddr, SocketAddr)> {
 struct Daemon {
     folder: TempDir,
     proxy: SocketAddr,
+    metrics: SocketAddr,
     child: Child,
     _origin: Origin,
 }
@@ -84,7 +85,7 @@ impl Daemon {
         );
         fs::write(folder.path().join("qantra.toml"), config)?;
         let child = Self::spawn(folder.path())?;
-        let mut daemon = Self { folder, proxy, child, _origin: origin };
+        let mut daemon = Self { folder, proxy, metrics, child, _origin: origin };
         daemon.wait()?;
         Ok(daemon)
     }
@@ -145,6 +146,15 @@ impl Daemon {
 
     fn client(&self) -> api::Client {
         api::Client::new(self.folder.path().join("control.sock"))
+    }
+
+    /// The sum of a metric over its labels.
+    fn metric(&self, name: &str) -> Result<f64> {
+        let mut client = Client::connect(self.metrics)?;
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n")?;
+        let text = client.answer()?.text();
+        let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
+        Ok(values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum())
     }
 
     fn list(&self) -> Result<ModelList> {
@@ -349,11 +359,13 @@ fn versions_change_under_load_and_no_request_is_lost() -> Result<()> {
         ensure!(kept.filter(|entry| entry.path().is_dir()).count() <= 3, "old versions stay");
         resident.push(daemon.resident_bytes()?);
     }
+    let unflagged = daemon.metric("qantra_model_unflagged_total{")?;
     stop.store(true, Ordering::Relaxed);
     clients.into_iter().for_each(|client| drop(client.join()));
     let seen = seen.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?;
     let (before, during) = (Latency::of(&quiet.ms), Latency::of(&seen.ms));
     let mib: Vec<u64> = resident.iter().map(|bytes| bytes >> 20).collect();
+    println!("asked about {unflagged} requests that the gate did not flag");
     println!("before: {} requests, {} wrong; {before:?}", quiet.ms.len(), quiet.wrong.len());
     let (answered, refused, wrong) = (seen.ms.len(), seen.refused, seen.wrong.len());
     println!("{cycles} cycles: {answered} requests answered, {refused} refused, {wrong} wrong; {during:?}");
@@ -362,6 +374,7 @@ fn versions_change_under_load_and_no_request_is_lost() -> Result<()> {
     ensure!(seen.wrong.is_empty(), "{:?}", &seen.wrong[..seen.wrong.len().min(5)]);
     ensure!(answered > 100, "{answered} requests are no load");
     ensure!(refused > 0, "no attack was refused: the judge was not asked");
+    ensure!(unflagged > 0.0, "no request that the gate did not flag was asked about");
     // A request waits so long for the classifier at most; the rest is the machine's, as before.
     ensure!(during.p99 < before.p99 + DEADLINE_MS, "{during:?} after {before:?}");
     // The first rounds fill caches and allocators; from then on it must not grow. One round's figure goes up and down by some

@@ -99,6 +99,9 @@ pub struct Metrics {
     /// `qantra_model_compared{result}`: requests that the shadow, or a promoted version and the one before, both judged:
     /// `same`, `only_first`, `only_second`. It begins anew with each comparison.
     pub model_compared: IntGaugeVec,
+    /// `qantra_model_unflagged_total{judge}`: sampled requests that the gate did not flag, and what the judge says of them when it is
+    /// asked all the same: `pass` or `attack`.
+    pub model_unflagged: IntCounterVec,
     /// `qantra_model_confidence_shift`: by how much the second of them is surer than the first, on average.
     pub model_shift: Gauge,
     /// `qantra_model_resident_bytes`: memory because of models, as their trials measured it.
@@ -251,6 +254,12 @@ impl Metrics {
                 "qantra_model_compared",
                 "Requests that two versions of the models judged, since their comparison began.",
                 &["result"],
+            )?,
+            model_unflagged: counters(
+                r,
+                "qantra_model_unflagged_total",
+                "Sampled requests that the gate did not flag, by what the judge says of them.",
+                &["judge"],
             )?,
             model_shift: float(
                 r,

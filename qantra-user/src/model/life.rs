@@ -117,7 +117,8 @@ impl ModelLife {
             keeper: Mutex::new(keeper),
             shown: ArcSwap::default(),
         });
-        let watch = Watch { life: Arc::downgrade(&life), active, board, samples, metrics };
+        let unflagged = ["pass", "attack"].map(|judge| metrics.model_unflagged.with_label_values(&[judge]));
+        let watch = Watch { life: Arc::downgrade(&life), active, board, samples, metrics, unflagged };
         watch.start().map_err(|source| ModelError::Read { path: "model-watch".into(), source })?;
         life.change(|keeper| life.begin(keeper));
         Ok(life)

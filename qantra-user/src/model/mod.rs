@@ -71,6 +71,8 @@ pub struct RequestModels {
     pub classifier: Classifier,
     /// Requests that the gate scored.
     pub gate_scored: IntCounter,
+    /// `models.deadline_ms` when they were loaded, in ns.
+    pub deadline_ns: u64,
 }
 
 impl RequestModels {
@@ -95,7 +97,7 @@ impl RequestModels {
             confidence: config.request_confidence,
         };
         let classifier = Classifier::start(runtime, manifest, limits, metrics.model(name))?;
-        Ok(Self { gate, classifier, gate_scored })
+        Ok(Self { gate, classifier, gate_scored, deadline_ns: config.deadline_ms * 1_000_000 })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Enters: samples of live traffic. Leaves: drift per feature, how a shadow or a promoted version compares with the
+//! Enters: samples of live traffic. Leaves: drift per feature, what the judge says of what the gate does not flag, how a shadow or a promoted version compares with the
 //! other, and the word that a promoted version must go. One thread with the lowest priority; it must never have a say
 //! about a request.
 
@@ -13,9 +13,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 
 use super::{
-    Comparison, ModelLife, ModelRole, Models, Scratch, VersionName,
+    Answer, Case, Comparison, Job, ModelLife, ModelRole, Models, Scratch, VersionName,
     drift::FeatureDrift,
     guard::{Counted, Guard},
     keeper::Sides,
@@ -116,6 +117,8 @@ pub(super) struct Watch {
     pub(super) board: Arc<Board>,
     pub(super) samples: Receiver<Sample>,
     pub(super) metrics: Arc<Metrics>,
+    /// Requests that the gate did not flag and the judge would let pass, and those that it would not.
+    pub(super) unflagged: [IntCounter; 2],
 }
 
 /// What it keeps between samples.
@@ -164,6 +167,9 @@ impl Watch {
                 let score = models.request.gate.score(&view, &mut memory.scratch);
                 let values = request_features(score.excess, &memory.scratch);
                 memory.request.iter_mut().zip(values).for_each(|(drift, value)| drift.add(value));
+                if !score.flagged {
+                    self.ask_all_the_same(&models, models.request.gate.case(&mut memory.scratch, None));
+                }
                 self.compare_requests(source, &view);
             }
             Sample::Sources(vectors) => {
@@ -173,6 +179,19 @@ impl Watch {
                 self.compare_sources(&vectors);
             }
         }
+    }
+
+    /// Asks the judge about a request that nobody would have asked about, to know what the gate misses. It has no say.
+    fn ask_all_the_same(&self, models: &Models, case: Case) {
+        let [pass, attack] = self.unflagged.clone();
+        let answer = move |answer| match answer {
+            Answer::Pass => pass.inc(),
+            Answer::Attack(_) => attack.inc(),
+        };
+        // As late as a request's answer may be: lateness is guarded over all answers.
+        let deadline_boot_ns = clock::boot_ns() + models.request.deadline_ns;
+        // A queue that is full has better to do.
+        let _ = models.request.classifier.submit(Job { case, deadline_boot_ns, answer: Box::new(answer) });
     }
 
     fn compare_requests(&self, source: IpAddr, request: &RequestView<'_>) {
