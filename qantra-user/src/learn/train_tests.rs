@@ -171,7 +171,8 @@ fn whole_requests_teach_by_the_field_that_only_the_attack_has() {
     }
     let prior = shipped();
     let trained = train(&prior, &corpus, &golden(), &TrainOptions::default(), |_| {}).unwrap();
-    assert!(excess(&trained.gate, "7||zorp(qux)") > excess(&prior, "7||zorp(qux)") + 0.5);
+    let (before, after) = (excess(&prior, "7||zorp(qux)"), excess(&trained.gate, "7||zorp(qux)"));
+    assert!(after > 0.0 && after > before + 0.3, "{before} before, {after} after");
     let header = |gate: &GateWeights| gate.excess(FieldKind::Header, b"yes, quite", &mut TrainScratch::default());
     let raised = header(&trained.gate) - header(&prior);
     assert!(raised < 0.25 * (excess(&trained.gate, "7||zorp(qux)") - excess(&prior, "7||zorp(qux)")), "{raised}");
