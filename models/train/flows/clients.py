@@ -116,7 +116,8 @@ def forgetful(host, end, rng):
             time.sleep(rng.uniform(3, 12))
         login(connection, "alice", "correct horse")
         for _ in range(20):
-            get(connection, f"/page/{rng.randrange(60)}")
+            # Whoever reads for a while finds the connection closed.
+            get(http.client.HTTPConnection(host, 80, timeout=5), f"/page/{rng.randrange(60)}")
             time.sleep(rng.uniform(2, 15))
         time.sleep(rng.uniform(900, 1800))
 

@@ -4,8 +4,8 @@ with serving; it must never compute a feature by itself.
 
 usage: train.py --vectors PROGRAM --runs DIR --data DIR --out DIR [--by-tool DIR]
 
-With --by-tool nothing is shipped: for each tool, and for each collection of honest traffic, models that have not seen it
-are written below DIR, and `runs.json` there says which run is to be played with which: `qantra replay --runs` counts.
+With --by-tool nothing is shipped: for each group of tools, and for each collection of honest traffic, models that have
+not seen any of it are written below DIR, and `runs.json` there says which run is to be played with which: `qantra replay --runs` counts.
 """
 
 import argparse
@@ -35,11 +35,11 @@ SEED = 20261
 TREES, SAMPLES = 100, 256
 CLASSES = [
     "benign", "request_flood", "content_scan", "brute_force", "credential_stuffing", "slow_http", "port_scan",
-    "syn_flood", "udp_flood", "icmp_flood",
+    "host_sweep", "syn_flood", "udp_flood", "icmp_flood",
 ]
-# What the box may say at all: nothing below this.
-CONFIDENCE_MIN, CONFIDENCE_MAX, MARGIN = 0.6, 0.95, 0.05
-FOLDS = 4
+# The behaviour detectors find most by themselves: models speak only when they are sure.
+CONFIDENCE_MIN, CONFIDENCE_MAX, MARGIN = 0.9, 0.95, 0.05
+FOLDS, GROUPS = 4, 8
 # Of honest rows, the share below the threshold before its margin; and the share that the forest does not ask about.
 QUANTILE, FLAGGED = 0.9999, 0.5
 # Rows that one source, and one capture, may have: a long run is no more than an example of itself.
@@ -213,13 +213,15 @@ def worst_unseen(parts):
     return worst
 
 
-def fit(parts, confidence, schema, data, measured, out):
+def fit(parts, confidence, schema, data, measured, out, whole=False):
     """Fits both models and writes them to a folder with a manifest."""
     parts = [part for part in parts if part.label in CLASSES]
     honest = [part for part in parts if part.label == "benign"]
     x, y, _ = table(parts)
-    if missing := [name for number, name in enumerate(CLASSES) if not (y == number).any()]:
-        raise SystemExit(f"no run has the classes {missing}: record them")
+    # Without a tool a class may be without an example.
+    classes = [name for number, name in enumerate(CLASSES) if (y == number).any()]
+    if whole and classes != CLASSES:
+        raise SystemExit(f"no run has the classes {sorted(set(CLASSES) - set(classes))}: record them")
     forest, classifier = fit_forest(honest), fit_classifier(x, y)
     scores = np.exp2(run(forest, np.concatenate([part.x for part in honest]))[:, 0])
     # One honest row in two is asked about: the forest narrows down, and must not throw attacks away.
@@ -231,7 +233,7 @@ def fit(parts, confidence, schema, data, measured, out):
     out.mkdir(parents=True, exist_ok=True)
     entries = [
         entry("source_forest", forest, schema, [], {"flag": round(flag, 6)}, {}, data, out),
-        entry("source_classifier", model, schema, CLASSES, {"confidence": round(confidence, 4)}, measured, data, out),
+        entry("source_classifier", model, schema, classes, {"confidence": round(confidence, 4)}, measured, data, out),
     ]
     manifest.update(out / "manifest.toml", entries)
 
@@ -245,23 +247,28 @@ def by_tool(args, parts, schema, data):
     """Models for each tool and each honest collection that have not seen it, and which run is played with which."""
     runs, confidence = [], confidence_of(parts)
     print(f"confidence by all honest traffic: {confidence:.3f}", flush=True)
-    for tool in dict.fromkeys(part.tool for part in parts):
-        others = [part for part in parts if part.tool != tool]
-        honest = any(part.label == "benign" for part in parts if part.tool == tool)
+    attackers = list(dict.fromkeys(part.tool for part in parts if part.label != "benign"))
+    collections_seen = list(dict.fromkeys(part.tool for part in parts if part.label == "benign"))
+    folders = {}
+    for left_out in [*(attackers[group::GROUPS] for group in range(GROUPS)), *([tool] for tool in collections_seen)]:
+        others = [part for part in parts if part.tool not in left_out]
+        honest = left_out[0] in collections_seen
         # What honest traffic of this collection gets must not have set the threshold that it is measured by.
-        fit(others, confidence_of(others) if honest else confidence, schema, data, {}, args.by_tool / tool)
-        print(f"without {tool}", flush=True)
+        own = confidence_of(others) if honest else confidence
+        folder = args.by_tool / "-".join(left_out[:3])
+        fit(others, own, schema, data, {}, folder)
+        folders |= {tool: str(folder.resolve()) for tool in left_out}
+        print(f"without {', '.join(left_out)}: confidence {own:.3f}", flush=True)
     for run in json.loads((args.runs / "runs.json").read_text())["runs"]:
-        own = args.by_tool / run["tool"]
         paths = {key: str((args.runs / run[key]).resolve()) for key in ("pcap", "http") if run.get(key)}
-        runs.append({**run, **paths, **({"models": str(own.resolve())} if own.exists() else {})})
+        runs.append({**run, **paths, "models": folders.get(run["tool"], next(iter(folders.values())))})
     for tool, folder in collections(args.data):
         for path in honest_captures(folder):
             runs.append({
                 "name": path.name, "label": "benign", "tool": tool, "pcap": str(path.resolve()), "lan": PRIVATE,
-                "models": str((args.by_tool / tool).resolve()),
+                "models": folders[tool],
             })
-    runs.sort(key=lambda run: (run["tool"], run["name"]))
+    runs.sort(key=lambda run: (run["models"], run["tool"], run["name"]))
     (args.by_tool / "runs.json").write_text(json.dumps({"runs": runs}, indent=1))
 
 
@@ -291,7 +298,7 @@ def main():
         return by_tool(args, parts, schema, data)
     worst = worst_unseen([part for part in parts if part.label in CLASSES])
     confidence = float(np.clip(worst + MARGIN, CONFIDENCE_MIN, CONFIDENCE_MAX))
-    fit(parts, confidence, schema, data, {"honest_unseen_worst": worst}, args.out)
+    fit(parts, confidence, schema, data, {"honest_unseen_worst": worst}, args.out, whole=True)
 
 
 if __name__ == "__main__":

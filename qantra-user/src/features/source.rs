@@ -16,7 +16,7 @@ const REVISION: &str = "revision=1";
 pub const SOURCE_COLUMNS: usize = COLUMNS.len();
 
 /// The columns in order. `log_` is the natural logarithm of one plus the count; a share is between 0 and 1.
-pub const COLUMNS: [&str; 62] = [
+pub const COLUMNS: [&str; 65] = [
     "log_requests_10s",
     "log_missing_10s",
     "log_errors_10s",
@@ -79,6 +79,9 @@ pub const COLUMNS: [&str; 62] = [
     "icmp_share_10min",
     "log_bytes_per_packet_10min",
     "log_ports_day",
+    "log_hosts_10s",
+    "log_hosts_10min",
+    "hosts_per_syn_10min",
 ];
 
 /// One source's behaviour at one moment. On which side of the box it is stays out: an infected device of the LAN does
@@ -138,7 +141,7 @@ pub fn vector(flow: &SourceFlow, at_ms: u64) -> SourceVector {
 }
 
 const HTTP_COLUMNS: usize = 37;
-const PACKET_COLUMNS: usize = 25;
+const PACKET_COLUMNS: usize = 28;
 const _: () = assert!(HTTP_COLUMNS + PACKET_COLUMNS == SOURCE_COLUMNS);
 
 struct Writer {
@@ -201,7 +204,8 @@ fn write_packets(out: &mut Writer, flow: &PacketFlow, at: u64) {
     out.logs([flow.ports_10min(at)]);
     out.shares(kinds, packets);
     out.logs([bytes / packets.max(1)]);
-    out.logs([flow.ports_day(at)]);
+    out.logs([flow.ports_day(at), flow.hosts_10s(at), flow.hosts_10min(at)]);
+    out.shares([flow.hosts_10min(at)], flow.syn_10min(at));
 }
 
 #[cfg(test)]
@@ -288,6 +292,6 @@ mod tests {
 
     #[test]
     fn the_schema_is_the_one_that_the_shipped_models_know() {
-        assert_eq!(schema().hash(), "547b32231848162b", "a new schema needs new models: cargo xtask model train");
+        assert_eq!(schema().hash(), "c2fd17a53833bea7", "a new schema needs new models: cargo xtask model train");
     }
 }

@@ -238,7 +238,7 @@ mod tests {
             icmp: 0,
             distinct_ports: 1,
             port_map,
-            host_map: [0; 4],
+            host_map: [1, 0, 0, 0],
         })
     }
 

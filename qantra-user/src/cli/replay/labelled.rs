@@ -315,3 +315,30 @@ impl Report {
         text + &self.left_out.iter().map(|line| format!("left out: {line}\n")).collect::<String>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded with real tools (`cargo xtask data flows`), cut: a slow scan by nmap, a slow sweep by zmap, stuffing by curl
+    /// every six seconds; a device whose server is gone, and a peer of a file-sharing network.
+    #[test]
+    fn slow_attacks_of_real_tools_are_found_and_honest_devices_left_alone() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/train/flows/sample/runs.json");
+        let models = Models { dir: None, runtime: Path::new("none") };
+        let report = evaluate(&file, &Config::default(), &models, |_, _| ()).unwrap();
+        let missed: Vec<_> = report.runs.iter().filter(|run| run.label != BENIGN && run.found.is_none()).collect();
+        assert!(missed.is_empty(), "{missed:#?}");
+        assert_eq!((report.attacks.runs, report.attacks.acted_on), (3, 3), "{:#?}", report.runs);
+        assert_eq!((report.honest.captures, report.honest.findings), (2, 0), "{:#?}", report.runs);
+        assert!(report.honest.hours > 0.01, "{:?}", report.honest);
+    }
+
+    #[test]
+    fn a_class_fits_its_family_alone() {
+        assert!(fits("port_scan", "host_sweep") && fits("brute_force", "credential_stuffing"));
+        assert!(
+            !fits("port_scan", "syn_flood") && !fits("beaconing", "port_scan") && !fits("slow_http", "request_flood")
+        );
+    }
+}
