@@ -55,8 +55,10 @@ impl PatternSet {
     }
 }
 
-/// Whether a pattern takes what honest requests have.
+/// Whether a pattern takes what honest requests have. A copy of it is asked: the thread that searches first is the one that gets a
+/// pattern's working memory without a lock ever after, and that shall not be the one that loads rules.
 pub(crate) fn takes_plain_values(pattern: &regex::Pattern) -> bool {
+    let pattern = pattern.clone();
     PLAIN.iter().any(|text| pattern.is_match(text) != Some(false))
 }
 

@@ -75,6 +75,7 @@ impl Default for Budget {
     }
 }
 
+#[derive(Clone)]
 enum Engine {
     Linear(Regex),
     Backtracking(Box<Backtracking>),
@@ -82,6 +83,7 @@ enum Engine {
 
 /// A pattern that only backtracking can decide. Its loose form finds in linear time where a match may begin; only there is
 /// the pattern itself tried. Tried at every place it would be quadratic on texts that it never matches.
+#[derive(Clone)]
 struct Backtracking {
     loose: Regex,
     exact: fancy_regex::Regex,
@@ -124,7 +126,8 @@ impl Backtracking {
 
 type AttemptResult<T> = Result<Option<T>, fancy_regex::Error>;
 
-/// A compiled pattern.
+/// A compiled pattern. A clone shares all but its working memory.
+#[derive(Clone)]
 pub(crate) struct Pattern {
     engine: Engine,
     text: Arc<str>,
