@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The kernel half in memory.
 #[derive(Default)]
