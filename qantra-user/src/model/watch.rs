@@ -1,6 +1,6 @@
-//! Enters: samples of live traffic. Leaves: drift per feature, what the judge says of what the gate does not flag, how a shadow or a promoted version compares with the
-//! other, and the word that a promoted version must go. One thread with the lowest priority; it must never have a say
-//! about a request.
+//! Enters: samples of live traffic. Leaves: drift per feature, what the judge says of what the gate does not flag, how a
+//! shadow or a promoted version compares with the other, and the word that a promoted version must go. One
+//! thread with the lowest priority; it must never have a say about a request.
 
 use std::{
     collections::HashSet,
