@@ -21,5 +21,9 @@ pub use packet::{Load, parse};
 pub use reason::{DropReason, Verdict};
 
 /// The version of every layout in this crate. Maps are pinned below `v<ABI_VERSION>/`; raise it whenever the meaning
-/// or the layout of a pinned map changes.
+/// or the layout of a map or an event changes.
 pub const ABI_VERSION: u32 = 3;
+
+/// The section of the object that says its [`ABI_VERSION`], as four bytes, little end first. No program refers to it, so
+/// no map is made of it, and the loader can read it before the kernel sees anything.
+pub const ABI_SECTION: &str = "qantra_abi";

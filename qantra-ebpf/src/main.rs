@@ -30,7 +30,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use qantra_common::{
-    DropReason, Load, Verdict,
+    ABI_VERSION, DropReason, Load, Verdict,
     limit::is_reflector,
     map::{DIRECTION_DESTINATION, DIRECTION_SOURCE, ROLE_LAN, ROLE_WAN, Tunables},
     packet::{PROTOCOL_UDP, Packet},
@@ -160,6 +160,11 @@ fn qantra_tc(context: TcContext) -> i32 {
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// `qantra_common::ABI_SECTION`, which the loader reads before it loads anything.
+#[unsafe(link_section = "qantra_abi")]
+#[unsafe(no_mangle)]
+static ABI: [u8; 4] = ABI_VERSION.to_le_bytes();
 
 /// The helpers that are used are GPL-only in part (`bpf_ktime_get_boot_ns` is not, the ring buffer's are not, but
 /// `aya-log` prints): the object says both, as the kernel's list of licences has it.

@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output},
     thread::sleep,
     time::{Duration, Instant},
@@ -38,7 +38,7 @@ pub struct Edge {
     /// Where the daemon keeps its files.
     pub folder: TempDir,
     // Last, so that pins go when no daemon holds them any more.
-    _pins: Pins,
+    pins: Pins,
 }
 
 impl Edge {
@@ -82,13 +82,19 @@ impl Edge {
             pins = pins.path().display(),
         );
         fs::write(folder.path().join("qantra.toml"), config)?;
-        Ok(Self { client, gateway, folder, _pins: pins })
+        Ok(Self { client, gateway, folder, pins })
     }
 
     /// Its configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("qantra.toml")
+    }
+
+    /// Where its daemon pins programs and maps.
+    #[must_use]
+    pub fn pin_dir(&self) -> &Path {
+        self.pins.path()
     }
 
     /// Starts the daemon, and waits until it answers.

@@ -10,7 +10,7 @@ use super::{
     output::{Format, Output},
 };
 use crate::{
-    config::{self, Config, ConfigErrors, Problem},
+    config::{self, Config, ConfigErrors, KernelConfig, Problem},
     rules::RuleSets,
     xdp,
 };
@@ -58,12 +58,11 @@ pub(super) fn run(args: &Args, path: &Path, output: &Output) -> Result<(), CliEr
             match config::load(path).and_then(|config| rules(&config).map(|()| config)) {
                 Ok(config) => {
                     // What this box lacks is no fault of the file's.
-                    let cookies = xdp::syn_cookie_problem(&config.kernel.syn_cookies);
-                    let warning = cookies.filter(|_| !config.interfaces.is_empty());
+                    let warnings = if config.interfaces.is_empty() { Vec::new() } else { kernel(&config.kernel) };
                     if is_json {
-                        return output.json(&Report { ok: true, problems: &[], warnings: warning.as_slice() });
+                        return output.json(&Report { ok: true, problems: &[], warnings: &warnings });
                     }
-                    let said = warning.map(|text| format!("\nwarning: {text}")).unwrap_or_default();
+                    let said: String = warnings.iter().map(|text| format!("\nwarning: {text}")).collect();
                     output.text(&format!("{} is fine{said}", path.display()))
                 }
                 Err(errors) if is_json => {
@@ -74,6 +73,11 @@ pub(super) fn run(args: &Args, path: &Path, output: &Output) -> Result<(), CliEr
             }
         }
     }
+}
+
+/// What the kernel half lacks on this box.
+fn kernel(config: &KernelConfig) -> Vec<String> {
+    xdp::object_problem(config).into_iter().chain(xdp::syn_cookie_problem(&config.syn_cookies)).collect()
 }
 
 /// Rules are read as the daemon reads them at its start, which fails with them.

@@ -3,6 +3,8 @@
 
 use std::{io, path::PathBuf};
 
+use super::abi::Abi;
+
 /// The kernel half cannot be loaded, attached or read.
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
@@ -29,6 +31,18 @@ pub enum XdpError {
         path: PathBuf,
         /// Why.
         source: Box<aya::EbpfError>,
+    },
+    /// The object says another ABI version, or none.
+    #[error(
+        "kernel.object {path} is of {found}, this daemon needs ABI version {wanted}: build both with `cargo xtask build`, or install both from the same package"
+    )]
+    Abi {
+        /// The file.
+        path: PathBuf,
+        /// What it says of itself.
+        found: Abi,
+        /// This daemon's.
+        wanted: u32,
     },
     /// The object misses a program or map.
     #[error("kernel.object {path} has no {what}: it is from another version of Qantra, build both together")]

@@ -8,6 +8,7 @@
 
 #![expect(unsafe_code, reason = "libbpf-sys and ioctl(2) are C; each call says why it is sound")]
 
+mod abi;
 mod adopt;
 mod ban_table;
 mod clsact;
@@ -37,6 +38,7 @@ use std::{
 
 use ipnet::IpNet;
 
+pub use abi::{Abi, object_problem};
 pub use cookies::{SynCookieStatus, syn_cookie_problem};
 pub use counters::{KernelLosses, VerdictCount};
 pub use error::XdpError;
@@ -50,6 +52,7 @@ pub use stats::{ProgramCost, RunTimeStats};
 pub use trial::{Entry, Fate};
 
 use crate::config::{InterfaceConfig, KernelConfig, Role};
+use abi::ObjectFile;
 use object::Object;
 
 /// The kernel half, loaded and attached. Dropping it detaches nothing: pins keep it going.
@@ -91,12 +94,17 @@ impl Kernel {
     /// Each says what to do. Nothing that was newly attached stays so.
     pub fn start(config: &KernelConfig, interfaces: &[InterfaceConfig], bpf_log: bool) -> Result<Self, XdpError> {
         interface::check_capabilities()?;
+        // Before anything is made, moved or attached.
+        let file = ObjectFile::read(config, bpf_log)?;
         let interfaces = follow::Interfaces::find(interfaces)?;
         let dirs = PinDirs::new(&config.pin_dir);
         adopt::prepare(&dirs)?;
         let specs = adopt::specs(config);
         adopt::check(&dirs, &specs)?;
-        let mut object = Object::load(config, &dirs, &specs, bpf_log)?;
+        let mut object = Object::load(file, config, &dirs, &specs)?;
+        if bpf_log {
+            object.follow_log();
+        }
         let plane = Arc::new(object.plane(config)?);
         let mut counters = object.interfaces()?;
         counters.watch(interfaces.found())?;

@@ -21,6 +21,7 @@ use qantra_common::{
 
 use super::{
     BanPlane, EventStream, PinDirs, SourceTable, XdpError,
+    abi::ObjectFile,
     adopt::{MapSpec, SET_ASIDE},
     ban_table::PaddedV4,
     cookies::CookieTable,
@@ -48,13 +49,11 @@ pub(super) struct Object {
 impl Object {
     /// Loads maps and programs. `specs` have been checked against the pins.
     pub(super) fn load(
+        ObjectFile { path, bytes }: ObjectFile,
         config: &KernelConfig,
         dirs: &PinDirs,
         specs: &[MapSpec],
-        bpf_log: bool,
     ) -> Result<Self, XdpError> {
-        let path = if bpf_log { config.object.with_file_name("qantra-log.bpf.o") } else { config.object.clone() };
-        let bytes = fs::read(&path).map_err(|source| XdpError::ObjectFile { path: path.clone(), source })?;
         let mut loader = EbpfLoader::new();
         for spec in specs {
             loader.map_max_entries(spec.name, spec.entries_max).map_pin_path(spec.name, dirs.maps.join(spec.name));
@@ -62,13 +61,10 @@ impl Object {
         loader.map_max_entries(map::SOURCES, config.sources_max);
         let cpus = nr_cpus().map_err(|(call, source)| XdpError::Call { call, source })? as u32;
         loader.map_max_entries(map::SOURCE_SLOTS, cpus * CPU_SLOTS);
-        let mut ebpf =
+        let ebpf =
             loader.load(&bytes).map_err(|source| XdpError::Object { path: path.clone(), source: Box::new(source) })?;
         for spec in specs {
             bring_back(&ebpf, dirs, spec.name)?;
-        }
-        if bpf_log {
-            follow_log(&mut ebpf);
         }
         let mut object = Self { path, ebpf, refused: Vec::new() };
         object.load_programs()?;
@@ -124,6 +120,25 @@ impl Object {
     /// The TC program, for test runs.
     pub(super) fn tc(&self) -> Option<&SchedClassifier> {
         self.ebpf.program(TC).and_then(|program| program.try_into().ok())
+    }
+
+    /// Passes the programs' own log lines on, from a thread that ends with the process. Only `--bpf-log` asks for it.
+    pub(super) fn follow_log(&mut self) {
+        match aya_log::EbpfLogger::init(&mut self.ebpf) {
+            Ok(logger) => {
+                let logger = Mutex::new(logger);
+                let follow = move || {
+                    loop {
+                        logger.lock().flush();
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                };
+                if let Err(error) = std::thread::Builder::new().name("bpf-log".to_owned()).spawn(follow) {
+                    tracing::warn!(%error, "no thread for the eBPF programs' log");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the eBPF programs' log is not readable"),
+        }
     }
 
     fn take(&mut self, name: &'static str) -> Result<Map, XdpError> {
@@ -249,23 +264,4 @@ fn copy_prefixes<K: aya::Pod>(old: MapData, new: MapData) -> Result<(), aya::map
         new.insert(&key, ban, NO_EXIST).or_else(|error| if is_there(&error) { Ok(()) } else { Err(error) })?;
     }
     Ok(())
-}
-
-/// Passes the programs' own log lines on, from a thread that ends with the process. Only `--bpf-log` asks for it.
-fn follow_log(ebpf: &mut Ebpf) {
-    match aya_log::EbpfLogger::init(ebpf) {
-        Ok(logger) => {
-            let logger = Mutex::new(logger);
-            let follow = move || {
-                loop {
-                    logger.lock().flush();
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            };
-            if let Err(error) = std::thread::Builder::new().name("bpf-log".to_owned()).spawn(follow) {
-                tracing::warn!(%error, "no thread for the eBPF programs' log");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "the eBPF programs' log is not readable"),
-    }
 }
