@@ -13,7 +13,9 @@ use qantra_user::{
     clock::Now,
     config::parse_net,
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope, Standing},
-    detect::{AttackClass, Evidence, Finding, Measurement, RequestRef, RuleEvidence, Severity, Weight},
+    detect::{
+        AttackClass, Evidence, Finding, Measurement, RequestRef, RuleEvidence, Severity, ThresholdOrigin, Weight,
+    },
     enforce::{BanHits, DecisionHits, EndReason, Ended},
     store::Write,
 };
@@ -110,6 +112,27 @@ fn the_protected_set_wins_and_says_why() {
     insta::assert_snapshot!(said.join("\n"));
 }
 
+/// A measurement for each origin that a threshold can have, and one whose threshold an older version wrote.
+fn measurements() -> Vec<Measurement> {
+    let learnt = |of_site, since_unix_ms| ThresholdOrigin::Traffic {
+        of_site,
+        requests: 12_345,
+        sources: 40,
+        since_unix_ms,
+        max_false_positive_rate: 0.001,
+    };
+    let origins = [
+        ("request_confidence", Some(ThresholdOrigin::Model { name: "request-judge".into(), version: "7".into() })),
+        ("request_confidence", Some(ThresholdOrigin::Config { key: "models.request_confidence".into() })),
+        ("anomaly_score", Some(ThresholdOrigin::Rules)),
+        ("endpoint_threshold", Some(learnt(false, Some(1_690_000_000_000)))),
+        ("site_threshold", Some(learnt(true, None))),
+        ("strikes_per_600s", None),
+    ];
+    let measured = |(name, origin): (&str, _)| Measurement { name: name.into(), value: 3.0, threshold: 2.0, origin };
+    origins.into_iter().map(measured).collect()
+}
+
 /// A decision about an injection, with its finding.
 fn injection() -> Decision {
     let at = Now { boot_ns: 5_000_000_000, unix_ms: 1_700_000_000_000 };
@@ -126,7 +149,7 @@ fn injection() -> Decision {
             field: Some("query.id".into()),
             value: Some("1' OR 1=1-- \u{1b}[2J".into()),
             weights: vec![Weight { feature: "' OR".into(), weight: 4.25 }],
-            measurements: vec![Measurement { name: "strikes_per_600s".into(), value: 3.0, threshold: 2.0 }],
+            measurements: measurements(),
             rules: vec![RuleEvidence {
                 id: 942_100,
                 message: "SQL injection\u{7}".into(),

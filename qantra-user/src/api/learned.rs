@@ -37,6 +37,9 @@ pub struct LearnedPlace {
     pub left_out: u64,
     /// Distinct sources, at least.
     pub sources: u32,
+    /// When counting began, Unix ms; `None`: an older version began it. Another classifier begins anew.
+    #[serde(default)]
+    pub since_unix_ms: Option<u64>,
     /// The confidence from which a request is an attack here: the shipped one, or the site's own where it is higher;
     /// above 1: none is enough. `None`: not enough was seen, the shipped one is in force.
     pub threshold: Option<f32>,

@@ -11,7 +11,7 @@ use crate::{
     api::{Learned, LearnedPlace},
     clock::{self, Now},
     config::Config,
-    detect::Measurement,
+    detect::{Measurement, ThresholdOrigin},
     inspect::{Field, Fields, RequestView, excerpt},
     learn::{
         BenignText, Endpoint, Knowledge, Label, Learner, LearnerStats, Quorum, RequestSketch, Sample, Sketcher,
@@ -184,6 +184,13 @@ impl Learning {
                 name: name.into(),
                 value: f64::from(attack.confidence),
                 threshold: f64::from(local.confidence),
+                origin: Some(ThresholdOrigin::Traffic {
+                    of_site: local.of_site,
+                    requests: local.requests,
+                    sources: local.sources,
+                    since_unix_ms: local.since_unix_ms,
+                    max_false_positive_rate: local.max_false_positive_rate,
+                }),
             });
             if attack.confidence < local.confidence {
                 self.metrics.learn.spared.inc();
@@ -415,6 +422,7 @@ impl Worker {
                 requests: place.requests,
                 left_out: place.left_out,
                 sources: place.sources,
+                since_unix_ms: place.since_unix_ms,
                 threshold: place.threshold.map(|local| local.max(shipped)),
             })
         });
@@ -517,6 +525,10 @@ mod tests {
         assert_eq!(learning.verdict(&locality, &mut sure), LocalVerdict::Act);
         let said = &sure.evidence.measurements[0];
         assert!(said.name == "endpoint_threshold" && said.threshold > 0.95, "{said:?}");
+        let Some(ThresholdOrigin::Traffic { of_site, requests, sources, since_unix_ms, .. }) = said.origin else {
+            panic!("{said:?}")
+        };
+        assert!(!of_site && requests >= 1_000 && sources >= 8 && since_unix_ms == Some(1), "{said:?}");
         let elsewhere = learning.locality(Some("blog"), &injection.view());
         assert_eq!(learning.verdict(&elsewhere, &mut attack(0.93)), LocalVerdict::Act, "another site knows nothing");
     }

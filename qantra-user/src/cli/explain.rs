@@ -12,7 +12,7 @@ use crate::{
     api::{Explanation, RuleOutcome, RuledRequest},
     clock::Now,
     decide::{DecisionId, Origin},
-    detect::{Finding, RuleEvidence},
+    detect::{Finding, RuleEvidence, ThresholdOrigin},
 };
 
 /// Tell all about a decision: why it was made and what it stopped; or what rules said of one request
@@ -207,8 +207,26 @@ fn of_finding(number: usize, finding: &Finding, facts: &mut Vec<(&str, String)>)
         let value = format!("{} {}", measured.name, Plain(measured.value));
         // Nothing is compared with zero: it stands for no threshold.
         let is_compared = measured.threshold != 0.0;
-        let threshold = is_compared.then(|| format!(" (threshold {})", Plain(measured.threshold)));
+        let origin = measured.origin.as_ref().map(|origin| format!(", {}", origin_of(origin))).unwrap_or_default();
+        let threshold = is_compared.then(|| format!(" (threshold {}{origin})", Plain(measured.threshold)));
         facts.push(("  measured", value + &threshold.unwrap_or_default()));
+    }
+}
+
+/// Where a threshold came from, in words.
+fn origin_of(origin: &ThresholdOrigin) -> String {
+    match origin {
+        ThresholdOrigin::Model { name, version } => format!("of model {name} {version}"),
+        ThresholdOrigin::Config { key } => format!("of the configuration's `{key}`"),
+        ThresholdOrigin::Rules => "of the site's rules".into(),
+        ThresholdOrigin::Traffic { of_site, requests, sources, since_unix_ms, max_false_positive_rate } => {
+            let whose = if *of_site { "site" } else { "endpoint" };
+            let since = since_unix_ms.map(|at| format!(" since {}", time::moment(at))).unwrap_or_default();
+            let share = Plain(max_false_positive_rate * 100.0);
+            format!(
+                "learnt from {requests} requests of {sources} networks to this {whose}{since}: {share} % may reach it"
+            )
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     daemon::Daemon,
     error::CliError,
     output::{Format, Output, warn},
+    time,
 };
 use crate::api::{Learned, LearnedPlace};
 
@@ -32,10 +33,11 @@ pub(super) fn run(args: &Args, daemon: &Daemon, output: &Output) -> Result<(), C
             None => "as shipped".into(),
         };
         let endpoint = place.endpoint.clone().unwrap_or_else(|| "(whole site)".into());
-        vec![place.site.clone(), endpoint, place.requests.to_string(), place.sources.to_string(), threshold]
+        let since = place.since_unix_ms.map_or_else(|| "-".into(), time::moment);
+        vec![place.site.clone(), endpoint, place.requests.to_string(), place.sources.to_string(), since, threshold]
     };
     let rows: Vec<Vec<String>> = learned.places.iter().map(row).collect();
-    let header = ["SITE", "ENDPOINT", "REQUESTS", "SOURCES", "ATTACK FROM"];
+    let header = ["SITE", "ENDPOINT", "REQUESTS", "SOURCES", "SINCE", "ATTACK FROM"];
     output.rows(&learned, &header, &rows, "Nothing was learnt yet.")?;
     if output.format == Format::Human {
         output.text(&format!(

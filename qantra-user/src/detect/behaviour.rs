@@ -1,7 +1,7 @@
 //! Enters: observations, one by one. Leaves: a finding at the very observation by which a source crosses a line.
 
 use super::{
-    Evidence, Finding, Measurement,
+    Evidence, Finding, Measurement, ThresholdOrigin,
     episode::{Detector, Episodes, Line, confidence_of},
     http, packets, source,
 };
@@ -270,7 +270,7 @@ fn site_name(sites: &[String], index: Option<SiteIndex>) -> Option<&str> {
 
 /// A measurement that only explains: it has no line of its own.
 fn measured(name: &str, value: u32) -> Measurement {
-    Measurement { name: name.to_owned(), value: f64::from(value), threshold: 0.0 }
+    Measurement { name: name.to_owned(), value: f64::from(value), threshold: 0.0, origin: None }
 }
 
 /// Where findings of one observation go.
@@ -296,8 +296,9 @@ impl Report<'_> {
         if !self.episodes.is_news(detector, self.at_ms, line.window_ms, confidence.is_none()) {
             return;
         }
-        let mut measurements =
-            vec![Measurement { threshold: f64::from(line.threshold), ..measured(line.name, line.value) }];
+        let origin = Some(ThresholdOrigin::Config { key: format!("detect.{}", detector.section()) });
+        let crossed = Measurement { threshold: f64::from(line.threshold), origin, ..measured(line.name, line.value) };
+        let mut measurements = vec![crossed];
         measurements.extend(beside);
         self.out.push(Finding {
             at: self.now,

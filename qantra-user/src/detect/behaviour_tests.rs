@@ -359,12 +359,15 @@ proptest! {
 fn claims_of_the_source_models_are_told_once() {
     let mut detectors = BehaviourDetectors::new(&DetectConfig::default(), 42);
     let (now, mut out) = (Now { boot_ns: 1_000_000_000_000, unix_ms: 1_000_000 }, Vec::new());
+    let origin = ThresholdOrigin::Model { name: "source_classifier".to_owned(), version: "1".to_owned() };
+    let bar = |value| crate::model::Bar { value, origin: origin.clone() };
     let claim = |class: &str| crate::model::SourceClaim {
         address: CLIENT,
         class: class.to_owned(),
         confidence: 0.93,
         anomaly: 0.7,
-        anomaly_threshold: 0.6,
+        anomaly_threshold: bar(0.6),
+        confidence_threshold: bar(0.9),
         weights: vec![("log_ports_10s", 0.4)],
         model: "source_classifier".to_owned(),
         version: "1".to_owned(),
@@ -377,6 +380,8 @@ fn claims_of_the_source_models_are_told_once() {
     assert_eq!(out.len(), 1, "{out:#?}");
     assert_eq!((out[0].class, out[0].detector.as_str()), (AttackClass::PortScan, "source_classifier"));
     assert_eq!(out[0].evidence.weights[0].feature, "log_ports_10s");
+    let said: Vec<_> = out[0].evidence.measurements.iter().map(|one| (one.threshold > 0.5, &one.origin)).collect();
+    assert_eq!(said, [(true, &Some(origin.clone())), (true, &Some(origin.clone()))]);
     let later = Now { boot_ns: now.boot_ns + 600_000_000_000, ..now };
     detectors.claim(&claim("a class of tomorrow"), later, &mut out);
     assert_eq!(out[1].class, AttackClass::Anomaly);

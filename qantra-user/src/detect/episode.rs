@@ -48,6 +48,17 @@ impl Detector {
         }
     }
 
+    /// The table of the configuration that its thresholds are in.
+    #[must_use]
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::Crawling => "crawl",
+            Self::CredentialStuffing | Self::SpreadBruteForce => "brute_force",
+            Self::SynFlood | Self::UdpFlood | Self::IcmpFlood => "flood",
+            _ => self.name(),
+        }
+    }
+
     /// What its findings are called.
     #[must_use]
     pub const fn class(self) -> AttackClass {

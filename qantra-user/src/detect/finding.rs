@@ -204,6 +204,42 @@ pub struct Measurement {
     pub value: f64,
     /// The threshold.
     pub threshold: f64,
+    /// Where the threshold came from; `None`: there is none, or an older version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<ThresholdOrigin>,
+}
+
+/// Where a threshold came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum ThresholdOrigin {
+    /// The manifest of the models in force.
+    Model {
+        /// The model's name.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// The configuration, be it written there or its default.
+    Config {
+        /// The key, or the table that it is in.
+        key: String,
+    },
+    /// The rules of the site: `inspect.inbound_threshold` or what the rule set sets itself.
+    Rules,
+    /// The traffic of the site itself, by `[learn]`.
+    Traffic {
+        /// Whether it is the whole site's: the endpoint alone has not been seen enough.
+        of_site: bool,
+        /// Requests that it rests on.
+        requests: u64,
+        /// Distinct networks that they came from, at least.
+        sources: u32,
+        /// When counting began; `None`: an older version began it.
+        since_unix_ms: Option<u64>,
+        /// The share of those requests that may reach it (`models.max_false_positive_rate`).
+        max_false_positive_rate: f64,
+    },
 }
 
 /// Which request a finding is about.

@@ -12,7 +12,9 @@ mod source;
 
 pub use behaviour::{BehaviourDetectors, DetectorStats};
 pub use episode::{Detector, Episodes};
-pub use finding::{AttackClass, Evidence, Finding, Measurement, RequestRef, RuleEvidence, Severity, Weight};
+pub use finding::{
+    AttackClass, Evidence, Finding, Measurement, RequestRef, RuleEvidence, Severity, ThresholdOrigin, Weight,
+};
 pub use request::{RequestOrigin, from_attack, from_violation, severity_of};
 pub use rules::from_rules;
 

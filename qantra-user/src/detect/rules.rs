@@ -2,7 +2,7 @@
 //! requests as well: one match alone must never be enough to ban a source, and a matter of form far less.
 
 use super::{
-    AttackClass, Evidence, Finding, Measurement, RequestOrigin, RuleEvidence,
+    AttackClass, Evidence, Finding, Measurement, RequestOrigin, RuleEvidence, ThresholdOrigin,
     request::{request_ref, severity_of},
 };
 use crate::{
@@ -97,6 +97,7 @@ fn evidence(report: &RuleReport, class: AttackClass, origin: &RequestOrigin<'_>)
         name: "anomaly_score".to_owned(),
         value: f64::from(score),
         threshold: f64::from(report.threshold),
+        origin: Some(ThresholdOrigin::Rules),
     };
     Evidence {
         field: told.map(|found| found.field.clone()),

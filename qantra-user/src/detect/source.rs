@@ -1,7 +1,10 @@
 //! Enters: what the source models claim. Leaves: a [`Finding`].
 
 use super::{AttackClass, Evidence, Finding, Measurement, Weight, request::severity_of};
-use crate::{clock::Now, model::SourceClaim};
+use crate::{
+    clock::Now,
+    model::{Bar, SourceClaim},
+};
 
 /// The finding of a claim. A class that this program does not know is an anomaly.
 pub(super) fn from_claim(claim: &SourceClaim, now: Now) -> Finding {
@@ -9,11 +12,16 @@ pub(super) fn from_claim(claim: &SourceClaim, now: Now) -> Finding {
     let class = known.unwrap_or(AttackClass::Anomaly);
     let weights =
         claim.weights.iter().map(|(feature, weight)| Weight { feature: (*feature).to_owned(), weight: *weight });
-    let anomaly = Measurement {
-        name: "anomaly_score".to_owned(),
-        value: f64::from(claim.anomaly),
-        threshold: f64::from(claim.anomaly_threshold),
+    let measured = |name: &str, value: f32, threshold: &Bar| Measurement {
+        name: name.to_owned(),
+        value: f64::from(value),
+        threshold: f64::from(threshold.value),
+        origin: Some(threshold.origin.clone()),
     };
+    let measurements = vec![
+        measured("anomaly_score", claim.anomaly, &claim.anomaly_threshold),
+        measured("source_confidence", claim.confidence, &claim.confidence_threshold),
+    ];
     Finding {
         at: now,
         source: claim.address,
@@ -23,6 +31,6 @@ pub(super) fn from_claim(claim: &SourceClaim, now: Now) -> Finding {
         detector: claim.model.clone(),
         detector_version: claim.version.clone(),
         site: None,
-        evidence: Evidence { weights: weights.collect(), measurements: vec![anomaly], ..Evidence::default() },
+        evidence: Evidence { weights: weights.collect(), measurements, ..Evidence::default() },
     }
 }

@@ -70,7 +70,15 @@ pub(super) struct Place {
     pub(super) site: u64,
     pub(super) name: Option<Endpoint>,
     pub(super) calibration: Calibration,
+    /// When the first request was counted, Unix ms; 0: an older version did not say.
+    pub(super) since_ms: u64,
     pub(super) touched_ms: u64,
+}
+
+impl Place {
+    fn since(&self) -> Option<u64> {
+        (self.since_ms != 0).then_some(self.since_ms)
+    }
 }
 
 impl Worth for Place {
@@ -158,7 +166,13 @@ impl Learner {
         }
         self.stats.learnt += 1;
         let mut fresh = source.fresh;
-        let place = |name| Place { site: sketch.site, name, calibration: Calibration::default(), touched_ms: now_ms };
+        let place = |name| Place {
+            site: sketch.site,
+            name,
+            calibration: Calibration::default(),
+            since_ms: now_ms,
+            touched_ms: now_ms,
+        };
         let site = self.sites.get_or_insert_with(sketch.site, now_ms, || place(None));
         site.calibration.count(sketch.source, sketch.score, sources_min);
         site.touched_ms = now_ms;
@@ -225,7 +239,15 @@ impl Learner {
         let places = self.sites.iter().chain(self.endpoints.iter());
         let thresholds = places.filter_map(|(key, place)| {
             let confidence = place.calibration.threshold(quorum)?;
-            Some((*key, Threshold { confidence, requests: place.calibration.counted(), of_site: place.name.is_none() }))
+            let threshold = Threshold {
+                confidence,
+                requests: place.calibration.counted(),
+                sources: place.calibration.sources(),
+                since_unix_ms: place.since(),
+                max_false_positive_rate: quorum.max_false_positive_rate,
+                of_site: place.name.is_none(),
+            };
+            Some((*key, threshold))
         });
         let parameters = self.parameters.iter();
         let parameters = parameters.filter_map(|(key, parameter)| Some((*key, parameter.known(quorum.sources_min)?)));
@@ -243,6 +265,7 @@ impl Learner {
                 requests: place.calibration.counted(),
                 left_out: place.calibration.left_out(),
                 sources: place.calibration.sources(),
+                since_unix_ms: place.since(),
                 threshold: place.calibration.threshold(quorum),
             })
             .collect();
@@ -287,6 +310,8 @@ pub struct PlaceReport {
     pub left_out: u64,
     /// Distinct sources, at least.
     pub sources: u32,
+    /// When counting began.
+    pub since_unix_ms: Option<u64>,
     /// The confidence that honest requests stay below; `None`: not enough was seen.
     pub threshold: Option<f32>,
 }
@@ -298,6 +323,12 @@ pub struct Threshold {
     pub confidence: f32,
     /// Requests that it rests on.
     pub requests: u64,
+    /// Distinct sources that they came from, at least.
+    pub sources: u32,
+    /// When counting began.
+    pub since_unix_ms: Option<u64>,
+    /// The share of them that may reach it.
+    pub max_false_positive_rate: f64,
     /// Whether it is the whole site's: the endpoint alone has not been seen enough.
     pub of_site: bool,
 }

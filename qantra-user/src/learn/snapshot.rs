@@ -51,6 +51,9 @@ struct SavedPlace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     touched_unix_ms: u64,
+    /// Missing in what older versions wrote.
+    #[serde(default)]
+    since_unix_ms: u64,
     calibration: Calibration,
 }
 
@@ -65,6 +68,7 @@ impl Learner {
             site: place.site,
             name: place.name.map(|name| name.as_str().to_owned()),
             touched_unix_ms: place.touched_ms,
+            since_unix_ms: place.since_ms,
             calibration: place.calibration.clone(),
         };
         let saved = Saved {
@@ -115,6 +119,7 @@ impl Learner {
                     site: place.site,
                     name: place.name.as_deref().map(Endpoint::named),
                     calibration: place.calibration,
+                    since_ms: place.since_unix_ms,
                     touched_ms: place.touched_unix_ms,
                 });
             }

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use super::{
-    Manifest, ModelError, ModelRole, Runtime,
+    Bar, Manifest, ModelError, ModelRole, Runtime,
+    bar::origin_of,
     ensembles::Ensembles,
     gate::{Case, FlaggedField},
     session::IdSession,
 };
 use crate::{
-    detect::{AttackClass, Evidence, Measurement},
+    detect::{AttackClass, Evidence, Measurement, ThresholdOrigin},
     features::{
         http::{CLASSIFIER_POSITIONS_MAX, GRAMS_PER_POSITION, PADDING_ID, http_schema},
         request::{AskedField, FIELD_CLASSES, FIELD_COLUMNS, request_row},
@@ -88,6 +89,10 @@ pub struct Core {
     classes: Vec<Option<AttackClass>>,
     /// Without rules, and with them.
     thresholds: [f32; 2],
+    /// Where those came from; `None`: somebody tries others.
+    origin: Option<ThresholdOrigin>,
+    /// Where the gate's came from.
+    gate_origin: ThresholdOrigin,
     name: Arc<str>,
     version: Arc<str>,
     ids: Vec<i32>,
@@ -119,9 +124,14 @@ impl Core {
         let bytes = manifest.file(entry, &http_schema().hash())?;
         let session = IdSession::new(runtime, &entry.name, &bytes, classes.len())?;
         let ensembles = Ensembles::load(runtime, manifest)?;
-        let thresholds = [confidence.unwrap_or(ensembles.threshold); 2];
+        let threshold = match confidence {
+            Some(confidence) => Bar::of_config("models.request_confidence", confidence),
+            None => ensembles.threshold.clone(),
+        };
         let (name, version) = (ensembles.name.as_str().into(), ensembles.version.as_str().into());
-        Ok(Self { session, ensembles, classes, thresholds, name, version, ids: Vec::new() })
+        let gate_origin = origin_of(manifest.entry(ModelRole::RequestGate)?);
+        let (thresholds, origin) = ([threshold.value; 2], Some(threshold.origin));
+        Ok(Self { session, ensembles, classes, thresholds, origin, gate_origin, name, version, ids: Vec::new() })
     }
 
     /// Judges some requests, in few batches.
@@ -194,7 +204,8 @@ impl Core {
     }
 
     /// Sets it: what a site's own traffic says is better than what was shipped.
-    pub const fn set_threshold(&mut self, with_rules: bool, threshold: f32) {
+    pub fn set_threshold(&mut self, with_rules: bool, threshold: f32) {
+        self.origin = None;
         self.thresholds[with_rules as usize] = threshold;
     }
 
@@ -205,24 +216,26 @@ impl Core {
         if verdict.confidence < threshold || verdict.confidence.is_nan() {
             return Answer::Pass;
         }
-        let measurement = |name: &str, value: f32, threshold: f32| Measurement {
+        let compared = |name: &str, value: f32, threshold: f32, origin: Option<&ThresholdOrigin>| Measurement {
             name: name.into(),
             value: f64::from(value),
             threshold: f64::from(threshold),
+            origin: origin.cloned(),
         };
-        let mut measurements = vec![measurement("request_confidence", verdict.confidence, threshold)];
+        let measurement = |name: &str, value: f32| compared(name, value, 0.0, None);
+        let mut measurements =
+            vec![compared("request_confidence", verdict.confidence, threshold, self.origin.as_ref())];
         if let Some(signs) = case.signs.filter(|signs| !signs.is_empty()) {
-            measurements.push(measurement("rules_score", f32::from(signs.score), 0.0));
+            measurements.push(measurement("rules_score", f32::from(signs.score)));
         }
         let mut evidence = Evidence::default();
         if let Some(field) = verdict.field.and_then(|at| case.fields.into_iter().nth(at)) {
-            measurements.push(measurement("gate_score", field.score, field.threshold));
-            measurements.push(measurement("classifier_confidence", verdict.field_confidence, 0.0));
+            measurements.push(compared("gate_score", field.score, field.threshold, Some(&self.gate_origin)));
+            measurements.push(measurement("classifier_confidence", verdict.field_confidence));
             let told = verdict.classes.iter().filter(|(_, share)| *share >= SHARE_TOLD_MIN);
-            measurements
-                .extend(told.map(|(class, share)| measurement(&format!("class_{}", class.as_str()), *share, 0.0)));
+            measurements.extend(told.map(|(class, share)| measurement(&format!("class_{}", class.as_str()), *share)));
             if field.lowered_by > 0.0 {
-                measurements.push(measurement("lowered_by_known_parameter_log_odds", field.lowered_by, 0.0));
+                measurements.push(measurement("lowered_by_known_parameter_log_odds", field.lowered_by));
             }
             (evidence.field, evidence.value, evidence.weights) = (Some(field.name), Some(field.excerpt), field.weights);
         }

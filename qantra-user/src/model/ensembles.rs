@@ -2,7 +2,7 @@
 //! attack. Two ensembles of trees: one weighs the fields alone, one the rules that matched as well; both give shares on
 //! one scale, so one threshold holds for both. It must never see a request itself.
 
-use super::{Manifest, ModelError, ModelRole, Runtime, session::MatrixSession};
+use super::{Bar, Manifest, ModelError, ModelRole, Runtime, session::MatrixSession};
 use crate::features::request::{ALL_COLUMNS, FIELD_COLUMNS, request_schema};
 
 /// Both ensembles.
@@ -13,7 +13,7 @@ pub(super) struct Ensembles {
     /// Of the one that weighs fields alone.
     pub(super) name: String,
     pub(super) version: String,
-    pub(super) threshold: f32,
+    pub(super) threshold: Bar,
 }
 
 impl Ensembles {
@@ -30,7 +30,7 @@ impl Ensembles {
         };
         let (entry, fields) = session(ModelRole::RequestJudge, FIELD_COLUMNS)?;
         let (_, rules) = session(ModelRole::RequestJudgeRules, ALL_COLUMNS)?;
-        let threshold = entry.threshold("confidence")?;
+        let threshold = Bar::of_model(entry, "confidence")?;
         Ok(Self { fields, rules, name: entry.name.clone(), version: entry.version.clone(), threshold })
     }
 

@@ -1,6 +1,7 @@
 //! Enters: requests, feature ids and vectors. Leaves: scores with the model's name and version. The only user of ONNX
 //! Runtime; it must never block a request: what comes too late is dropped and counted.
 
+mod bar;
 mod bundle;
 mod cache;
 mod canary;
@@ -29,6 +30,7 @@ mod tests;
 mod versions;
 mod watch;
 
+pub use bar::Bar;
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, SIGNATURE, VersionId};
 pub use canary::{CheckReport, CheckedModel, check_folder};
 pub use check::{CheckLimits, check_apart, confine};
@@ -244,7 +246,7 @@ impl InlineRequestModels {
     }
 
     /// Sets that confidence, for as long as this is loaded.
-    pub const fn set_confidence(&mut self, with_rules: bool, confidence: f32) {
+    pub fn set_confidence(&mut self, with_rules: bool, confidence: f32) {
         self.core.set_threshold(with_rules, confidence);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{Manifest, ManifestEntry, MatrixSession, ModelError, ModelRole, Runtime};
+use super::{Bar, Manifest, ManifestEntry, MatrixSession, ModelError, ModelRole, Runtime};
 use crate::features::source::{COLUMNS, SOURCE_COLUMNS, SourceVector, schema};
 
 /// How many features a claim names.
@@ -23,7 +23,9 @@ pub struct SourceClaim {
     /// The isolation forest's score: 0.5 is average, 1 is utterly strange.
     pub anomaly: f32,
     /// The score from which the forest flags.
-    pub anomaly_threshold: f32,
+    pub anomaly_threshold: Bar,
+    /// The confidence from which the classifier has a say.
+    pub confidence_threshold: Bar,
     /// Features by how much of the confidence is lost without them, heaviest first.
     pub weights: Vec<(&'static str, f32)>,
     /// Name of the classifier.
@@ -49,8 +51,8 @@ pub struct SourceModels {
     model: String,
     version: String,
     classes: Vec<String>,
-    flag: f32,
-    confidence: f32,
+    flag: Bar,
+    confidence: Bar,
 }
 
 impl SourceModels {
@@ -71,10 +73,10 @@ impl SourceModels {
             model: entry.name.clone(),
             version: entry.version.clone(),
             classes: entry.classes.clone(),
-            flag: forest_entry.threshold("flag")?,
+            flag: Bar::of_model(forest_entry, "flag")?,
             confidence: match confidence {
-                Some(confidence) => confidence,
-                None => entry.threshold("confidence")?,
+                Some(confidence) => Bar::of_config("models.source_confidence", confidence),
+                None => Bar::of_model(entry, "confidence")?,
             },
         };
         // A run on nothing shows at once whether the outputs are as wide as the manifest says.
@@ -117,14 +119,14 @@ impl SourceModels {
     pub fn score_batch(&mut self, vectors: &[SourceVector]) -> Result<SourceScores, ModelError> {
         let anomalies = self.anomaly_scores(vectors)?;
         let flagged: Vec<(&SourceVector, f32)> =
-            vectors.iter().zip(anomalies).filter(|(_, anomaly)| *anomaly >= self.flag).collect();
+            vectors.iter().zip(anomalies).filter(|(_, anomaly)| *anomaly >= self.flag.value).collect();
         let rows: Vec<f32> = flagged.iter().flat_map(|(vector, _)| vector.values).collect();
         let probabilities = self.probabilities(&rows)?;
         let mut claims = Vec::new();
         for ((vector, anomaly), row) in flagged.iter().zip(probabilities.chunks_exact(self.classes.len())) {
             let likeliest = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
             let Some((class, confidence)) = likeliest.filter(|(class, _)| *class > 0) else { continue };
-            if *confidence < self.confidence {
+            if *confidence < self.confidence.value {
                 continue;
             }
             claims.push(SourceClaim {
@@ -132,7 +134,8 @@ impl SourceModels {
                 class: self.classes[class].clone(),
                 confidence: *confidence,
                 anomaly: *anomaly,
-                anomaly_threshold: self.flag,
+                anomaly_threshold: self.flag.clone(),
+                confidence_threshold: self.confidence.clone(),
                 weights: self.weights(vector, class, *confidence)?,
                 model: self.model.clone(),
                 version: self.version.clone(),
@@ -284,7 +287,7 @@ mod tests {
         let scores = models.score_batch(&vectors(&seen))?;
         let [claim] = scores.claims.as_slice() else { unreachable!("{scores:#?}") };
         assert_eq!((claim.address, claim.class.as_str()), (scanner, "port_scan"));
-        assert!(claim.confidence >= 0.9 && claim.anomaly >= claim.anomaly_threshold, "{claim:#?}");
+        assert!(claim.confidence >= 0.9 && claim.anomaly >= claim.anomaly_threshold.value, "{claim:#?}");
         let names: Vec<&str> = claim.weights.iter().map(|(name, _)| *name).collect();
         assert!(names.iter().any(|name| name.contains("ports") || name.contains("syn")), "{names:?}");
         Ok(())

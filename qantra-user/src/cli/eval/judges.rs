@@ -104,7 +104,7 @@ impl Judges {
         [self.models.confidence(false), self.models.confidence(true)]
     }
 
-    pub(super) const fn set_confidence(&mut self, with_rules: bool, confidence: f32) {
+    pub(super) fn set_confidence(&mut self, with_rules: bool, confidence: f32) {
         self.models.set_confidence(with_rules, confidence);
     }
 
