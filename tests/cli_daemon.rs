@@ -504,7 +504,7 @@ fn what_cannot_be_labelled_or_read_is_one_line() {
     for (case, code, expected) in [
         (vec!["model", "label", "nobody", "fp"], 2, "there is no decision or request `nobody`"),
         (vec!["model", "label", "\u{1b}[31m", "fp"], 2, "there is no decision or request `[31m`"),
-        (vec!["model", "label", &by_hand, "fp"], 2, "has no finding of the request models"),
+        (vec!["model", "label", &by_hand, "fp"], 2, "has no finding about a field of a request"),
         (vec!["dataset", "import", cut.to_str().unwrap()], 1, "line 1: no header: missing field `schema`"),
         (vec!["dataset", "import", "/nonexistent/set"], 1, "/nonexistent/set: No such file"),
     ] {

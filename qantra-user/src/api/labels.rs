@@ -1,5 +1,7 @@
 //! Labels over the control socket: what a person says of a finding, and what is handed to training and to other boxes.
 
+use std::net::IpAddr;
+
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -12,21 +14,23 @@ use http_body_util::channel::Channel;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Control, ControlError,
+    Control, ControlError, RuledRequest,
     server::{PIECES_MAX, Shared, body, run},
 };
 use crate::{
     clock::Now,
     decide::DecisionId,
-    detect::Finding,
+    detect::{AttackClass, Finding, RuleEvidence},
     learn::{Label, Merged, Sample, TEXT_BYTES_MAX, Voucher, id, kind_of},
-    store::{Store, StoreError, StoredDecision, Write},
+    store::{Store, StoreError, Write},
 };
 
 /// Largest body of an import.
 const IMPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest request id.
 const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Where rules find what is a field of a request, and has a name there.
+const FIELD_PLACES: [&str; 7] = ["args", "query", "form", "cookie", "header", "multipart", "xml"];
 /// What this box is hashed from, with its seed.
 const BOX: &str = "box";
 
@@ -78,16 +82,11 @@ async fn label(State(shared): State<Shared>, bytes: Bytes) -> Response {
 }
 
 fn label_now(control: &dyn Control, new: &NewLabel, now: Now) -> Result<Labelled, ControlError> {
-    let (request_id, decisions) = find(control.store(), &new.id)?;
-    let is_meant = |finding: &&Finding| {
-        let request = finding.evidence.request.as_ref();
-        request_id.is_none_or(|id| request.is_some_and(|request| request.id == id))
-    };
+    let found = find(control, &new.id)?;
     let sketcher = control.sketcher();
     let (mut samples, mut warnings) = (Vec::new(), Vec::new());
-    for finding in decisions.iter().flat_map(|stored| &stored.decision.findings).filter(is_meant) {
-        let source = id(sketcher.source(finding.source));
-        let Some(sample) = sample(finding, new.label, source, id(sketcher.text(BOX)), now) else { continue };
+    for (field, source) in found {
+        let sample = field.sample(new.label, id(sketcher.source(source)), id(sketcher.text(BOX)), now);
         match sample.check() {
             Ok(()) if sample.is_masked() => {
                 warnings
@@ -100,8 +99,8 @@ fn label_now(control: &dyn Control, new: &NewLabel, now: Now) -> Result<Labelled
     }
     if samples.is_empty() && warnings.is_empty() {
         return Err(ControlError::BadRequest {
-            what: format!("`{}` has no finding of the request models", new.id),
-            hint: "only those can be labelled; for a rule write [[inspect.exclude]], for a detector change [detect]",
+            what: format!("`{}` has no finding about a field of a request", new.id),
+            hint: "what request models or rules found can be labelled; for a detector change [detect]",
         });
     }
     if !samples.is_empty() {
@@ -110,41 +109,77 @@ fn label_now(control: &dyn Control, new: &NewLabel, now: Now) -> Result<Labelled
     Ok(Labelled { samples, warnings })
 }
 
-/// The decisions that are meant, and the request when it was named.
-fn find<'a>(store: &Store, text: &'a str) -> Result<(Option<&'a str>, Vec<StoredDecision>), ControlError> {
+/// The fields that are meant and who sent them: those of a decision's findings, or of one request, which may have led to no
+/// decision when rules alone refused it.
+fn find(control: &dyn Control, text: &str) -> Result<Vec<(FoundField, IpAddr)>, ControlError> {
+    let of = |finding: &Finding| Some((FoundField::of_finding(finding)?, finding.source));
     if let Ok(id) = text.parse::<DecisionId>()
-        && let Some(stored) = store.decision(id)?
+        && let Some(stored) = control.store().decision(id)?
     {
-        return Ok((None, vec![stored]));
+        return Ok(stored.decision.findings.iter().filter_map(of).collect());
     }
     let is_id =
         !text.is_empty() && text.len() <= REQUEST_ID_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let decisions = if is_id { store.decisions_about(text)? } else { Vec::new() };
-    if decisions.is_empty() {
+    let decisions = if is_id { control.store().decisions_about(text)? } else { Vec::new() };
+    let findings = decisions.iter().flat_map(|stored| &stored.decision.findings);
+    let is_meant = |finding: &&Finding| finding.evidence.request.as_ref().is_some_and(|request| request.id == text);
+    let mut found: Vec<_> = findings.filter(is_meant).filter_map(of).collect();
+    let ruled = if is_id { control.ruled_request(text) } else { Vec::new() };
+    if found.is_empty() {
+        let fields = ruled.iter().filter(|ruled| !ruled.is_response);
+        found.extend(fields.filter_map(|ruled| Some((FoundField::of_rules(ruled)?, ruled.source))));
+    }
+    if decisions.is_empty() && ruled.is_empty() {
         let shown: String = text.chars().filter(|letter| !letter.is_control()).take(80).collect();
         return Err(ControlError::BadRequest {
             what: format!("there is no decision or request `{shown}`"),
-            hint: "`qantra decisions list --all` shows decisions, `qantra explain ID` their requests",
+            hint: "`qantra decisions list --all` and `qantra rules recent` show them",
         });
     }
-    Ok((Some(text), decisions))
+    Ok(found)
 }
 
-/// What can be learnt from a finding: the field that weighed most. Its value was masked when it was found.
-fn sample(finding: &Finding, label: Label, source: String, origin: String, now: Now) -> Option<Sample> {
-    finding.evidence.request.as_ref()?;
-    let (name, value) = (finding.evidence.field.as_ref()?, finding.evidence.value.as_ref()?);
-    Some(Sample {
-        label,
-        class: (label == Label::Malicious).then(|| finding.class.as_str().to_owned()),
-        kind: kind_of(name),
-        name: name.clone(),
-        text: value[..value.floor_char_boundary(TEXT_BYTES_MAX)].to_owned(),
-        source,
-        origin,
-        labelled_unix_ms: now.unix_ms,
-        by: Voucher::Person,
-    })
+/// A field that something was found in. Its value was masked when it was found.
+struct FoundField {
+    name: String,
+    value: String,
+    class: Option<AttackClass>,
+}
+
+impl FoundField {
+    /// The field that weighed most.
+    fn of_finding(finding: &Finding) -> Option<Self> {
+        finding.evidence.request.as_ref()?;
+        let (name, value) = (finding.evidence.field.clone()?, finding.evidence.value.clone()?);
+        Some(Self { name, value, class: Some(finding.class) })
+    }
+
+    /// The field of the request that most rules matched; of several the first.
+    fn of_rules(ruled: &RuledRequest) -> Option<Self> {
+        let is_field = |rule: &&RuleEvidence| {
+            let (place, key) = rule.field.split_once('.').unwrap_or((&rule.field, ""));
+            // Without a key it is a whole query, or all headers: no field.
+            matches!(place, "path" | "body") || FIELD_PLACES.contains(&place) && !key.is_empty()
+        };
+        let count = |field: &str| ruled.rules.iter().filter(|rule| rule.field == field).count();
+        let rule = ruled.rules.iter().filter(is_field).rev().max_by_key(|rule| count(&rule.field))?;
+        Some(Self { name: rule.field.clone(), value: rule.value.clone(), class: ruled.class })
+    }
+
+    fn sample(self, label: Label, source: String, origin: String, now: Now) -> Sample {
+        let class = self.class.filter(|_| label == Label::Malicious);
+        Sample {
+            label,
+            class: class.map(|class| class.as_str().to_owned()),
+            kind: kind_of(&self.name),
+            text: self.value[..self.value.floor_char_boundary(TEXT_BYTES_MAX)].to_owned(),
+            name: self.name,
+            source,
+            origin,
+            labelled_unix_ms: now.unix_ms,
+            by: Voucher::Person,
+        }
+    }
 }
 
 /// What was labelled, one sample a line.

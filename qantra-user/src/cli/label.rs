@@ -13,15 +13,15 @@ use crate::{
     learn::{Label, Sample},
 };
 
-/// Say whether what the request models found was an attack; `qantra train` learns from it
+/// Say whether what request models or rules found was an attack; `qantra train` learns from it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   qantra model label 7q2n4c8h1v9ka fp      it was no attack
   qantra model label 7q2n4c8h1v9ka tp      it was one
-  qantra model label 01JC4Z8Q5W fp         the one request with this id
+  qantra model label 1gkq8ahz9y3000000000002m fp   the one request with this id
 
-Decisions' ids stand on block pages and in `qantra decisions list`. What is kept is the field that weighed most, with
-secrets masked. A ban stays: `qantra decisions delete` ends it.")]
+Ids stand on block pages, in `qantra decisions list` and `qantra rules recent`. What is kept is the field that weighed most,
+or that most rules matched, with secrets masked. A ban stays: `qantra decisions delete` ends it.")]
 pub(super) struct Args {
     /// A decision's id, or a request's
     id: String,
