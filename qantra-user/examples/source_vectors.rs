@@ -11,7 +11,7 @@ use std::{collections::HashMap, fs, io::Write as _, net::IpAddr};
 
 use anyhow::{Context as _, Error, Result, bail};
 use qantra_user::{
-    capture::{self, SourceCounter},
+    capture::{self, ConversationTracker, SourceCounter},
     features::source::{self, COLUMNS},
     flow::{FlowTable, LocalNetworks, Observation},
 };
@@ -61,7 +61,9 @@ fn main() -> Result<()> {
     for path in &options.pcaps {
         let mut counter = SourceCounter::new(1_000, 200, Vec::new());
         let bytes = fs::read(path)?;
-        let read = capture::observations(&bytes, &mut counter, |o| seen.push((o.at_ms, Observation::Packets(o))));
+        // Vectors hold nothing of conversations.
+        let mut none = ConversationTracker::new(Vec::new());
+        let read = capture::observations(&bytes, &mut counter, &mut none, |o| seen.push((o.at_ms(), o)));
         // Captures of exotic links are part of the collections: they give no rows.
         if let Err(error) = read {
             tracing::debug!("{path}: {error}");
@@ -101,6 +103,7 @@ fn rows(options: &Options, seen: &[(u64, Observation)]) -> Result<()> {
                 }
                 Observation::Connection(_) => tracked.flow.http.get_or_insert_default().connection(at_ms),
                 Observation::Packets(seen) => tracked.flow.packets.get_or_insert_default().packets(at_ms, seen),
+                Observation::Conversation(_) => {}
             }
         }
         start_ms += length_ms;

@@ -7,6 +7,7 @@
 mod actor;
 mod analysis;
 mod control;
+mod conversations;
 mod drops;
 mod interfaces;
 mod judge;
@@ -19,7 +20,7 @@ mod top;
 mod upkeep;
 
 use std::{
-    net::TcpListener,
+    net::{IpAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 use actor::Actor;
 use analysis::Analysis;
 use control::Daemon;
+use conversations::Conversations;
 use drops::DropHub;
 use interfaces::Follower;
 use judge::RequestJudge;
@@ -140,6 +142,7 @@ struct Doors {
     proxy: Bound,
     control: ControlSocket,
     metrics: Option<TcpListener>,
+    conversations: Conversations,
 }
 
 impl Doors {
@@ -147,7 +150,7 @@ impl Doors {
         let proxy = Proxy::bind(Arc::clone(config))?;
         let control = ControlSocket::bind(&config.daemon.control_socket, config.daemon.control_group.as_deref())?;
         let metrics = config.metrics.listen.map(metrics::bind).transpose()?;
-        Ok(Self { proxy, control, metrics })
+        Ok(Self { proxy, control, metrics, conversations: Conversations::open(config) })
     }
 }
 
@@ -164,6 +167,8 @@ struct Stages {
     feeds: Arc<Feeds>,
     models: Arc<ModelLife>,
     observations: (Sender<Observation>, Receiver<Observation>),
+    /// The LAN's networks as they are now.
+    local: Arc<ArcSwap<LocalNetworks>>,
     board: Arc<SourceBoard>,
     drops: Arc<DropHub>,
     rules: Arc<RuleKeeper>,
@@ -214,6 +219,7 @@ impl Stages {
             feeds: Arc::new(feeds),
             models,
             observations: bounded(OBSERVATIONS_MAX),
+            local: Arc::new(ArcSwap::from_pointee(local_networks(config))),
             board: Arc::default(),
             drops,
             rules: Arc::new(rules),
@@ -257,6 +263,8 @@ impl Stages {
                 Collector::spawn(events, sources, window_ms, observations, move |drop| drops.offer(drop))
             })
             .transpose()?;
+        let problem = doors.conversations.problem().cloned();
+        let tracker = doors.conversations.start(Arc::clone(&self.local), self.observations.0.clone(), &self.metrics)?;
         let (upkeep_stop, upkeep) = self.start_upkeep(counters, rules)?;
         let followed = self.kernel.clone().zip(self.planes.clone());
         let follower = followed.map(|(kernel, planes)| {
@@ -268,7 +276,7 @@ impl Stages {
             let stopped = stopped.clone();
             move || proxy.run(stopped)
         })?;
-        let daemon = Arc::new(Daemon::new(&self, reload));
+        let daemon = Arc::new(Daemon::new(&self, reload, problem));
         let followed = Arc::clone(&daemon);
         let rule_files = self.rules.follow(Arc::clone(&self.config), move || followed.reload_rules())?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
@@ -281,7 +289,7 @@ impl Stages {
         drop(rule_files);
         drop(daemon);
         drop(follower);
-        drop(collector);
+        drop((collector, tracker));
         drop(upkeep_stop);
         let Self { actor, store, feeds, observations, learner, rules, .. } = self;
         drop((observations, learner.stop));
@@ -315,6 +323,7 @@ impl Stages {
             metrics: Arc::clone(&self.metrics),
             config: Arc::clone(&self.config),
             kernel: self.kernel.clone(),
+            local: Arc::clone(&self.local),
             counters,
             rules,
             stop: stopped,
@@ -328,7 +337,7 @@ impl Stages {
             actor: Arc::clone(&self.actor),
             metrics: Arc::clone(&self.metrics),
             config: Arc::clone(&self.config),
-            local: local_networks(&self.config.load()),
+            local: Arc::clone(&self.local),
             models: self.models.active(),
             sampler: self.models.sampler(),
             board: Arc::clone(&self.board),
@@ -427,14 +436,16 @@ fn simulated_sites(config: &Config) -> Vec<String> {
     config.sites.iter().filter(|site| site.simulation).map(|site| site.name.clone()).collect()
 }
 
-/// The networks of LAN interfaces: there an IPv6 address is a device of its own.
+/// The networks of LAN interfaces: whose addresses are devices, and there an IPv6 address is one of its own.
 fn local_networks(config: &Config) -> LocalNetworks {
     let is_lan = |name: &str| config.interfaces.iter().any(|i| i.role == Role::Lan && i.name == name);
     let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
     let network = |address: nix::ifaddrs::InterfaceAddress| {
         let (own, mask) = (address.address?, address.netmask?);
-        let (own, mask) = (own.as_sockaddr_in6()?.ip(), mask.as_sockaddr_in6()?.ip());
-        IpNet::with_netmask(own.into(), mask.into()).ok().map(|net| net.trunc())
+        let v4 = || Some((own.as_sockaddr_in()?.ip().into(), mask.as_sockaddr_in()?.ip().into()));
+        let v6 = || Some((own.as_sockaddr_in6()?.ip().into(), mask.as_sockaddr_in6()?.ip().into()));
+        let (own, mask): (IpAddr, IpAddr) = v4().or_else(v6)?;
+        IpNet::with_netmask(own, mask).ok().map(|net| net.trunc())
     };
     LocalNetworks::new(addresses.filter(|address| is_lan(&address.interface_name)).filter_map(network).collect())
 }

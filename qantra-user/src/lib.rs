@@ -20,6 +20,7 @@ pub mod config;
 
 pub mod capture; // [pure]
 pub mod collect;
+pub mod conntrack;
 pub mod decide; // [pure]
 pub mod detect; // [pure]
 pub mod enforce;

@@ -56,6 +56,14 @@ pub struct Metrics {
     pub sources: IntGauge,
     /// `qantra_sources_evicted_total`: sources that made room for newer ones.
     pub sources_evicted: IntCounter,
+    /// `qantra_conversations_total`: what connection tracking told of LAN devices' conversations.
+    pub conversations: IntCounter,
+    /// `qantra_conversations_lost_total`: the same that was lost: each full buffer of the kernel's counts once.
+    pub conversations_lost: IntCounter,
+    /// `qantra_pairs`: pairs of a LAN device and a destination in the table.
+    pub pairs: IntGauge,
+    /// `qantra_pairs_evicted_total`: pairs, their devices and destinations that made room for newer ones.
+    pub pairs_evicted: IntCounter,
 
     findings: IntCounterVec,
     decisions: IntCounterVec,
@@ -178,6 +186,18 @@ impl Metrics {
             queue_dropped: counters(r, "qantra_queue_dropped_total", "What a full queue shed.", &["queue"])?,
             sources: gauge(r, "qantra_sources", "Sources in the flow table.")?,
             sources_evicted: counter(r, "qantra_sources_evicted_total", "Sources that made room for newer ones.")?,
+            conversations: counter(
+                r,
+                "qantra_conversations_total",
+                "What connection tracking told of LAN devices' conversations.",
+            )?,
+            conversations_lost: counter(
+                r,
+                "qantra_conversations_lost_total",
+                "What connection tracking told and nobody could take.",
+            )?,
+            pairs: gauge(r, "qantra_pairs", "Pairs of a LAN device and a destination in the table.")?,
+            pairs_evicted: counter(r, "qantra_pairs_evicted_total", "Pairs that made room for newer ones.")?,
             findings: counters(r, "qantra_findings_total", "Findings of all detectors.", &["class"])?,
             decisions: counters(r, "qantra_decisions_total", "Decisions made.", &["action", "class", "origin"])?,
             decisions_active: gauge(r, "qantra_decisions_active", "Decisions in force.")?,

@@ -204,7 +204,53 @@ def leaks():
     return [
         Run("curl-upload", "curl", "exfiltration", put, 60, "lan"),
         Run("curl-beacon", "curl", "beaconing", ["sh", "-c", beacon], 300, "lan"),
+        *(calls(*each) for each in CALLS),
+        *(upload(*each) for each in UPLOADS),
+        names(),
     ]
+
+
+# Tool, period in seconds, jitter, how long, and what else the device does meanwhile.
+CALLS = [
+    ("curl", 5, 0, 180, None), ("curl", 30, 0.2, 840, "surfer"), ("curl", 60, 0.3, 1500, "phone"),
+    ("curl-post", 15, 0.3, 480, "surfer"), ("curl-post", 45, 0.1, 1080, None), ("wget", 10, 0.1, 300, "phone"),
+    ("wget", 20, 0.3, 600, None), ("netcat", 10, 0, 240, "mail"), ("netcat", 30, 0.3, 900, "phone"),
+    ("netcat-dead", 20, 0.1, 600, "surfer"), ("udp", 10, 0.3, 300, None), ("udp", 40, 0.2, 1080, "surfer"),
+    ("three", 25, 0.2, 720, "phone"), ("dns", 15, 0.2, 480, "surfer"),
+]
+# What, tool, megabytes, KiB a second and parts: after a quarter of an hour of what the device usually does.
+UPLOADS = [
+    ("whole", "curl", 150, 3000, 1, "surfer"), ("parts", "curl", 120, 2000, 40, "phone"), ("paced", "netcat", 90, 250, 1, "surfer"),
+    ("whole-office", "netcat", 200, 4000, 1, "backup"),
+]
+SETTLED_S = 900
+
+
+def leak(*arguments):
+    return " ".join([sys.executable, str(HERE / "leak.py"), *map(str, arguments)])
+
+
+def beside(kind, seconds, command):
+    """The command, on a device that does something honest as well."""
+    honest = f"{sys.executable} {HERE / 'devices.py'} {kind} {seconds} 77 & " if kind else ""
+    return ["sh", "-c", f"{honest}{command}"]
+
+
+def calls(tool, period, jitter, seconds, kind):
+    command = beside(kind, seconds, leak("call", tool, period, jitter, seconds, 5))
+    return Run(f"call-{tool}-{period}s-{jitter * 100:.0f}", f"calls-{tool}", "beaconing", command, seconds + 10, "lan")
+
+
+def upload(name, tool, megabytes, rate, parts, kind):
+    seconds = SETTLED_S + int(megabytes * 1000 / rate) + 60
+    command = beside(kind, seconds, f"sleep {SETTLED_S}; {leak('upload', tool, megabytes, rate, parts)}")
+    return Run(f"upload-{name}", f"upload-{tool}", "exfiltration", command, seconds + 10, "lan")
+
+
+def names():
+    """Of our own making: a tunnel through the resolver."""
+    command = beside("surfer", SETTLED_S, leak("names", 8, 240))
+    return Run("names-tunnel", "own-names", "exfiltration", command, 250, "lan")
 
 
 def own(kind, seconds):

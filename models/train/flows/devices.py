@@ -177,6 +177,42 @@ def thing(device):
         device.pause(5, 20)
 
 
+def weather(device):
+    """A reading each minute, by the clock, over a connection of its own."""
+    due = time.time()
+    while device.goes_on():
+        quietly(lambda: device.fetch(device.known[2], ["/reading"], method="POST", body=b"w" * 120))
+        due += 60
+        device.pause(due - time.time(), due - time.time())
+
+
+def agent(device):
+    """Asks every ten seconds whether there is work; once in a while there is, and it brings the result."""
+    while device.goes_on():
+        device.fetch(device.known[3], ["/job"])
+        if device.rng.random() < 0.03:
+            device.fetch(device.known[3], ["/up"], method="PUT", body=b"r" * device.rng.randrange(1 << 20, 6 << 20))
+        device.pause(9.5, 10.5)
+
+
+def camera(device):
+    """A picture that never ends, to its vendor's cloud, a new connection every few minutes."""
+    while device.goes_on():
+        until = time.time() + device.rng.uniform(120, 300)
+        while device.goes_on() and time.time() < until:
+            device.fetch("10.41.7.7", ["/up"] * 20, method="PUT", body=b"c" * 50_000)
+            device.pause(5, 6)
+
+
+def photos(device):
+    """A phone that comes home after twelve minutes and brings its pictures to where those of others are."""
+    device.pause(700, 800)
+    for _ in range(40):
+        device.fetch("10.41.8.8", ["/up"], method="PUT", body=b"p" * device.rng.randrange(2 << 20, 5 << 20))
+        device.pause(0.5, 3)
+    phone(device)
+
+
 def phone(device):
     """Asleep, then a dozen applications that all want something."""
     push = socket.create_connection((device.host(), 5222), timeout=5)

@@ -14,6 +14,8 @@ import threading
 WEB = (80, 443, 8080, 9100)
 # Servers that speak first or answer line by line: ssh, mail, chat, brokers, file sharing.
 TALK = (22, 25, 445, 993, 1883, 5222, 8883)
+# What only listens.
+SINKS = (4444,)
 DATAGRAMS = (53, 123, 161, 443, 3478, 27015, 51820)
 BYTES_MAX = 64 << 20
 IP_PKTINFO = 8
@@ -84,6 +86,16 @@ async def talk(reader, writer):
         writer.close()
 
 
+async def swallow(reader, writer):
+    try:
+        while await asyncio.wait_for(reader.read(65536), 600):
+            pass
+    except (asyncio.TimeoutError, ConnectionError, OSError):
+        pass
+    finally:
+        writer.close()
+
+
 def datagrams(port):
     """Answers from the very address that was asked; two bytes at the front say how long the answer is to be."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -104,6 +116,7 @@ async def main():
         threading.Thread(target=datagrams, args=(port,), daemon=True).start()
     servers = [await asyncio.start_server(web, "0.0.0.0", port, backlog=1024) for port in WEB]
     servers += [await asyncio.start_server(talk, "0.0.0.0", port, backlog=256) for port in TALK]
+    servers += [await asyncio.start_server(swallow, "0.0.0.0", port) for port in SINKS]
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 

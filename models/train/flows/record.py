@@ -34,6 +34,7 @@ MIXES = {
     "office": ("lan", ["surfer", "surfer", "surfer", "mail", "files", "shell", "tunnel", "backup", "chromium", "thing"]),
     "machines": ("lan", ["monitor", "ci", "update", "aggregator", "backup", "thing", "thing", "ci"]),
     "peers": ("lan", ["sharing", "sharing", "surfer", "quic", "phone", "video", "game"]),
+    "smarthome": ("lan", ["thing", "weather", "agent", "camera", "photos", "photos", "surfer", "phone"]),
     "visitors": ("site", ["browser", "browser", "office", "crawler", "api", "poller", "checker", "expired", "chromium", "early"]),
     "programs": ("site", ["forgetful", "entrance", "deadlinks", "integration", "feeds", "sender", "archive", "poller", "wget", "curl"]),
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::{self, Now},
     config::Config,
-    detect::{BehaviourDetectors, Finding},
+    detect::{BehaviourDetectors, DetectorStats, Finding},
     features::source::{self, LOOK_INTERVAL_MS, SOURCES_PER_LOOK, SourceVector},
     flow::{LocalNetworks, Observation},
     metrics::{Metrics, SiteMetrics},
@@ -35,7 +35,8 @@ pub(super) struct Analysis {
     pub(super) metrics: Arc<Metrics>,
     /// Thresholds; another value is noticed within a batch.
     pub(super) config: Arc<ArcSwap<Config>>,
-    pub(super) local: LocalNetworks,
+    /// The LAN's networks; another value is noticed like that of the configuration.
+    pub(super) local: Arc<ArcSwap<LocalNetworks>>,
     pub(super) models: Arc<ArcSwapOption<Models>>,
     pub(super) sampler: Arc<Sampler>,
     /// Rates of sources, for those who watch.
@@ -50,13 +51,14 @@ impl Analysis {
 
     fn run(self) {
         let mut config = self.config.load_full();
+        let mut local = self.local.load_full();
         let mut detectors = BehaviourDetectors::new(&config.detect, rand::random())
             .with_sites(site_names(&config))
-            .with_local(self.local.clone());
+            .with_local(LocalNetworks::clone(&local));
         let mut sites = SiteCounts::new(&config, &self.metrics);
         let mut board = BoardWriter::new(Arc::clone(&self.board), config.kernel.window_ms);
         let mut found = Vec::new();
-        let mut evicted = 0;
+        let mut counted = DetectorStats::default();
         let mut looked_ms = 0;
         loop {
             let first = match self.observations.recv_timeout(IDLE) {
@@ -91,10 +93,16 @@ impl Analysis {
                 detectors.reconfigure(&config.detect, site_names(&config));
                 sites = SiteCounts::new(&config, &self.metrics);
             }
+            if !Arc::ptr_eq(&local, &self.local.load()) {
+                local = self.local.load_full();
+                detectors.set_local(LocalNetworks::clone(&local));
+            }
             let stats = detectors.stats();
             self.metrics.sources.set(stats.sources as i64);
-            self.metrics.sources_evicted.inc_by(stats.sources_evicted - evicted);
-            evicted = stats.sources_evicted;
+            self.metrics.sources_evicted.inc_by(stats.sources_evicted - counted.sources_evicted);
+            self.metrics.pairs.set(stats.pairs as i64);
+            self.metrics.pairs_evicted.inc_by(stats.pairs_evicted - counted.pairs_evicted);
+            counted = stats;
         }
     }
 

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::{
     Stages,
     actor::Actor,
+    conversations,
     drops::DropHub,
     learning::Learning,
     planes::Planes,
@@ -24,6 +25,7 @@ use crate::{
     },
     clock::Now,
     config::{self, Config},
+    conntrack,
     decide::{Decision, DecisionId},
     enforce::{Applied, Ended, EnforceError, Enforcer},
     intel::Feeds,
@@ -53,12 +55,14 @@ pub(super) struct Daemon {
     drops: Arc<DropHub>,
     rules: Arc<RuleKeeper>,
     learning: Arc<Learning>,
+    /// What keeps connection tracking from being listened to.
+    untracked: Option<String>,
     /// One change of configuration or models at a time.
     changing: Mutex<()>,
 }
 
 impl Daemon {
-    pub(super) fn new(stages: &Stages, proxy: ReloadHandle) -> Self {
+    pub(super) fn new(stages: &Stages, proxy: ReloadHandle, untracked: Option<String>) -> Self {
         Self {
             started: Now::read(),
             path: stages.path.clone(),
@@ -72,6 +76,7 @@ impl Daemon {
             feeds: Arc::clone(&stages.feeds),
             models: Arc::clone(&stages.models),
             proxy,
+            untracked,
             board: Arc::clone(&stages.board),
             drops: Arc::clone(&stages.drops),
             rules: Arc::clone(&stages.rules),
@@ -128,6 +133,9 @@ impl Daemon {
         }
         if !config.models.enabled {
             warnings.push("models are off by `models.enabled`".to_owned());
+        }
+        if conversations::is_wanted(config) {
+            warnings.extend(self.untracked.clone().or_else(conntrack::problem));
         }
         warnings.extend(self.rules.problem().map(|problem| format!("a change of rules is not in force: {problem}")));
         warnings.extend(self.planes.as_ref().and_then(|planes| planes.problem()));

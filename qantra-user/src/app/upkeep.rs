@@ -14,6 +14,7 @@ use crate::{
     clock::Now,
     config::Config,
     enforce::{Enforcer, ProtectedSet},
+    flow::LocalNetworks,
     intel::Feeds,
     metrics::Metrics,
     proxy::ProxyCounters,
@@ -41,6 +42,8 @@ pub(super) struct Upkeep {
     pub(super) metrics: Arc<Metrics>,
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) kernel: Option<Arc<Mutex<Kernel>>>,
+    /// Kept up to date with the addresses of LAN interfaces.
+    pub(super) local: Arc<ArcSwap<LocalNetworks>>,
     pub(super) counters: Arc<ProxyCounters>,
     pub(super) rules: Arc<RuleRunner>,
     /// Ends the thread when its sender is gone.
@@ -91,7 +94,13 @@ impl Upkeep {
         if let Some(Err(error)) = self.kernel.as_ref().map(|kernel| kernel.lock().refresh_syn_cookies()) {
             tracing::warn!(%error, "the box's addresses are not up to date in the kernel: SYN cookies");
         }
-        protect(&self.config.load(), &self.enforcer, &self.actor, now);
+        let config = self.config.load();
+        let local = super::local_networks(&config);
+        if **self.local.load() != local {
+            self.actor.with_policy(|policy| policy.set_local(local.clone()));
+            self.local.store(Arc::new(local));
+        }
+        protect(&config, &self.enforcer, &self.actor, now);
         let protected = self.enforcer.protected_networks();
         if *known != protected {
             *known = protected;

@@ -19,7 +19,7 @@ use super::{
     output::{Format, Output},
 };
 use crate::{
-    capture::{self, SourceCounter},
+    capture::{self, ConversationTracker, SourceCounter},
     config::{self, Config},
     decide::Decision,
     detect::Finding,
@@ -164,17 +164,18 @@ impl Source {
         .into_iter()
         .peekable();
         let mut counter = SourceCounter::new(config.kernel.window_ms, config.kernel.report_packets, lan.to_vec());
+        let mut conversations = ConversationTracker::new(lan.to_vec());
         let mut outcome = Ok(());
         let mut play = |seen: &Observation| {
             if outcome.is_ok() {
                 outcome = player.play(seen);
             }
         };
-        let skipped = capture::observations(&bytes, &mut counter, |seen| {
-            while let Some(request) = requests.next_if(|request| request.at_ms() <= seen.at_ms) {
+        let skipped = capture::observations(&bytes, &mut counter, &mut conversations, |seen| {
+            while let Some(request) = requests.next_if(|request| request.at_ms() <= seen.at_ms()) {
                 play(&request);
             }
-            play(&Observation::Packets(seen));
+            play(&seen);
         })
         .with_context(|| path.to_string())?;
         for request in requests {

@@ -1,5 +1,6 @@
 //! `[detect]` and `[policy]`: thresholds of the behaviour detectors, and what is made of findings.
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +10,12 @@ use crate::{
 };
 
 /// `[detect]`: behaviour detectors. A detector fires when any of its windows is exceeded.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectConfig {
+    /// Listen to the kernel's connection tracking where there is a LAN: whom its devices talk to. Without it beaconing and
+    /// exfiltration are not looked for.
+    pub conversations: bool,
     /// Requests per source.
     pub request_flood: RequestFloodConfig,
     /// Storms of errors over many paths.
@@ -28,6 +32,28 @@ pub struct DetectConfig {
     pub crawl: CrawlConfig,
     /// Packet floods.
     pub flood: FloodConfig,
+    /// Devices of the LAN that call the same place by the clock.
+    pub beaconing: BeaconingConfig,
+    /// Devices of the LAN that upload what they never did.
+    pub exfiltration: ExfiltrationConfig,
+}
+
+impl Default for DetectConfig {
+    fn default() -> Self {
+        Self {
+            conversations: true,
+            request_flood: RequestFloodConfig::default(),
+            content_scan: ContentScanConfig::default(),
+            brute_force: BruteForceConfig::default(),
+            slow_http: SlowHttpConfig::default(),
+            port_scan: PortScanConfig::default(),
+            host_sweep: HostSweepConfig::default(),
+            crawl: CrawlConfig::default(),
+            flood: FloodConfig::default(),
+            beaconing: BeaconingConfig::default(),
+            exfiltration: ExfiltrationConfig::default(),
+        }
+    }
 }
 
 /// `[detect.request_flood]`.
@@ -176,6 +202,62 @@ pub struct FloodConfig {
 impl Default for FloodConfig {
     fn default() -> Self {
         Self { syn_pps: 500, udp_pps: 10_000, icmp_pps: 200 }
+    }
+}
+
+/// `[detect.beaconing]`: calls of a LAN device to one place, as regular as a timer's even with jitter, and small. Told, and acted
+/// on only by a `[[policy.rule]]` that names the class: honest programs poll as well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BeaconingConfig {
+    /// Regular gaps before it is told, 4 to 32.
+    pub intervals_min: u32,
+    /// The median distance of gaps from their median, as a share of it, at most. Jitter of 30 % gives 0.15, chance 0.69.
+    pub spread_max: f32,
+    /// Mean bytes of a call, each way, at most.
+    pub bytes_per_call_max: u32,
+    /// Devices of the LAN that know the destination, at most: what many use is a service.
+    pub devices_max: u32,
+    /// Ports at which calls are no beacons: names, time, discovery, mail that is fetched, brokers and push services.
+    pub ignored_ports: Vec<u16>,
+    /// Destinations that are none: a monitored network, a vendor's cloud.
+    #[schemars(with = "Vec<String>")]
+    pub ignored_networks: Vec<IpNet>,
+}
+
+impl Default for BeaconingConfig {
+    fn default() -> Self {
+        Self {
+            intervals_min: 15,
+            spread_max: 0.25,
+            bytes_per_call_max: 32_768,
+            devices_max: 2,
+            ignored_ports: vec![
+                53, 67, 68, 110, 123, 143, 547, 853, 993, 995, 1883, 1900, 5222, 5223, 5228, 5353, 8883,
+            ],
+            ignored_networks: Vec::new(),
+        }
+    }
+}
+
+/// `[detect.exfiltration]`: uploads of a LAN device to one destination. Told, and acted on only by a `[[policy.rule]]` that names
+/// the class: backups are uploads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExfiltrationConfig {
+    /// MiB in 10 min, at least; ten times that in the first ten minutes of a device.
+    pub mib_per_10min: u32,
+    /// How many times what the device used to send to one destination in 10 min.
+    pub factor: u32,
+    /// KiB in 10 min to a resolver in questions that are too long for names: a tunnel.
+    pub dns_kib_per_10min: u32,
+    /// Devices of the LAN that know the destination, at most.
+    pub devices_max: u32,
+}
+
+impl Default for ExfiltrationConfig {
+    fn default() -> Self {
+        Self { mib_per_10min: 30, factor: 5, dns_kib_per_10min: 512, devices_max: 2 }
     }
 }
 

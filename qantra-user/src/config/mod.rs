@@ -18,8 +18,8 @@ mod tests;
 mod validate;
 
 pub use detect::{
-    BruteForceConfig, ContentScanConfig, CrawlConfig, DetectConfig, FloodConfig, HostSweepConfig, PolicyConfig,
-    PolicyRule, PortScanConfig, RequestFloodConfig, SlowHttpConfig,
+    BeaconingConfig, BruteForceConfig, ContentScanConfig, CrawlConfig, DetectConfig, ExfiltrationConfig, FloodConfig,
+    HostSweepConfig, PolicyConfig, PolicyRule, PortScanConfig, RequestFloodConfig, SlowHttpConfig,
 };
 pub use errors::{ConfigErrors, Problem};
 pub use feeds::FeedsConfig;

@@ -235,9 +235,18 @@ fn detect(detect: &DetectConfig, report: &mut Report<'_>) {
         ("detect.flood.syn_pps", flood.syn_pps),
         ("detect.flood.udp_pps", flood.udp_pps),
         ("detect.flood.icmp_pps", flood.icmp_pps),
+        ("detect.beaconing.bytes_per_call_max", detect.beaconing.bytes_per_call_max),
+        ("detect.beaconing.devices_max", detect.beaconing.devices_max),
+        ("detect.exfiltration.mib_per_10min", detect.exfiltration.mib_per_10min),
+        ("detect.exfiltration.factor", detect.exfiltration.factor),
+        ("detect.exfiltration.dns_kib_per_10min", detect.exfiltration.dns_kib_per_10min),
+        ("detect.exfiltration.devices_max", detect.exfiltration.devices_max),
     ] {
         report.range(key, value, 1, u32::MAX);
     }
+    // More gaps than these are not kept.
+    report.range("detect.beaconing.intervals_min", detect.beaconing.intervals_min, 4, 32);
+    report.share("detect.beaconing.spread_max", detect.beaconing.spread_max);
 }
 
 fn learn(learn: &LearnConfig, report: &mut Report<'_>) {

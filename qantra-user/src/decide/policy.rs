@@ -282,12 +282,17 @@ impl Policy {
 
     /// What the first rule that fits says, or the defaults.
     fn ruling(&self, finding: &Finding) -> Ruling {
+        let only_told = finding.class.is_only_told();
         let fits = |rule: &&crate::config::PolicyRule| {
-            (rule.classes.is_empty() || rule.classes.contains(&finding.class))
+            ((rule.classes.is_empty() && !only_told) || rule.classes.contains(&finding.class))
                 && rule.severity.is_none_or(|least| finding.severity >= least)
                 && (rule.sites.is_empty() || finding.site.as_ref().is_some_and(|site| rule.sites.contains(site)))
         };
         let rule = self.config.rules.iter().find(fits);
+        if only_told && rule.is_none() {
+            // Written down however unsure it is: nobody would hear of it otherwise.
+            return Ruling { action: Action::Observe, confidence: 0.0, duration_s: self.config.duration_s };
+        }
         Ruling {
             action: rule.map_or(Action::Block, |rule| rule.action),
             confidence: rule.and_then(|rule| rule.confidence).unwrap_or(self.config.confidence),

@@ -88,6 +88,30 @@ fn rule(action: Action) -> PolicyRule {
 }
 
 #[test]
+fn what_is_only_told_is_observed_unless_a_rule_names_it() {
+    let rule = |classes: &[AttackClass]| PolicyRule {
+        classes: classes.to_vec(),
+        severity: None,
+        sites: Vec::new(),
+        action: Action::Block,
+        confidence: Some(0.1),
+        duration_s: None,
+    };
+    let unsure = Finding { confidence: 0.4, ..behaviour(AttackClass::Beaconing) };
+    for (rules, expected) in [
+        (vec![], Action::Observe),
+        (vec![rule(&[])], Action::Observe),
+        (vec![rule(&[AttackClass::Exfiltration])], Action::Observe),
+        (vec![rule(&[AttackClass::Beaconing])], Action::Block),
+    ] {
+        let mut policy = policy(PolicyConfig { rules, ..PolicyConfig::default() });
+        let outcome = policy.decide(unsure.clone(), DecisionId(7), at(1));
+        let Effect::Decided(decision) = outcome.effect else { unreachable!("{outcome:?}") };
+        assert_eq!(decision.action, expected);
+    }
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn findings_and_decisions() {
     use Action::{Block, Forward, Observe, Throttle};

@@ -3,7 +3,9 @@
 use super::{
     Evidence, Finding, Measurement, ThresholdOrigin,
     episode::{Detector, Episodes, Line, confidence_of},
-    http, packets, source,
+    http, packets,
+    pairs::PairDetectors,
+    source,
 };
 use crate::{
     clock::Now,
@@ -32,6 +34,10 @@ pub struct DetectorStats {
     pub accounts: usize,
     /// Accounts that had to make room.
     pub accounts_evicted: u64,
+    /// Pairs of a LAN device and a destination in the table.
+    pub pairs: usize,
+    /// Of pairs, devices and destinations, those that had to make room.
+    pub pairs_evicted: u64,
 }
 
 /// Behaviour detectors over bounded tables of sources and accounts.
@@ -41,6 +47,7 @@ pub struct BehaviourDetectors {
     sites: Vec<String>,
     flows: FlowTable<Episodes>,
     accounts: AccountTable,
+    pairs: PairDetectors,
 }
 
 impl BehaviourDetectors {
@@ -48,7 +55,13 @@ impl BehaviourDetectors {
     #[must_use]
     pub fn new(config: &DetectConfig, seed: u64) -> Self {
         let flows = FlowTable::new(FlowTable::<Episodes>::LIMIT, LocalNetworks::default(), seed);
-        Self { config: config.clone(), sites: Vec::new(), flows, accounts: AccountTable::new(seed.rotate_left(31)) }
+        Self {
+            config: config.clone(),
+            sites: Vec::new(),
+            flows,
+            accounts: AccountTable::new(seed.rotate_left(31)),
+            pairs: PairDetectors::new(seed.rotate_left(41)),
+        }
     }
 
     /// Names for findings, in the order of [`Config::sites`](crate::config::Config::sites).
@@ -61,8 +74,14 @@ impl BehaviourDetectors {
     /// The LAN's networks: an IPv6 address in them is a device of its own, elsewhere a /64 is one source.
     #[must_use]
     pub fn with_local(mut self, local: LocalNetworks) -> Self {
-        self.flows.set_local(local);
+        self.set_local(local);
         self
+    }
+
+    /// The same, when they are others than before.
+    pub fn set_local(&mut self, local: LocalNetworks) {
+        self.pairs.set_local(local.clone());
+        self.flows.set_local(local);
     }
 
     /// New thresholds and site names; what was counted stays.
@@ -79,6 +98,8 @@ impl BehaviourDetectors {
             sources_evicted: self.flows.evicted(),
             accounts: self.accounts.len(),
             accounts_evicted: self.accounts.evicted(),
+            pairs: self.pairs.table().len(),
+            pairs_evicted: self.pairs.table().evicted(),
         }
     }
 
@@ -98,6 +119,20 @@ impl BehaviourDetectors {
                 self.connection(observation, connection, connection.at_ms.min(now_ms), now, out);
             }
             Observation::Packets(seen) => self.packets(observation, seen, seen.at_ms.min(now_ms), now, out),
+            Observation::Conversation(seen) => {
+                let at_ms = seen.at_ms.min(now_ms);
+                if let Some(line) = self.pairs.observe(&self.config, seen, at_ms, now, out) {
+                    let (Tracked { state: episodes, .. }, _) = self.flows.source_of(observation, at_ms);
+                    // A monitor of very many devices does the same, so nobody can be sure.
+                    Report { flow_address: seen.source, at_ms, now, episodes, out }.tell(
+                        Detector::HostSweep,
+                        &line,
+                        Some(UNSURE),
+                        None,
+                        Vec::new(),
+                    );
+                }
+            }
         }
     }
 

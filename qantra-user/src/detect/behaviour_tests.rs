@@ -102,6 +102,7 @@ fn run(scenario: Scenario) -> Vec<Finding> {
             Observation::Request(seen) => seen.at_ms = at_ms,
             Observation::Connection(seen) => seen.at_ms = at_ms,
             Observation::Packets(seen) => seen.at_ms = at_ms,
+            Observation::Conversation(seen) => seen.at_ms = at_ms,
         }
         detectors.observe(&observation, Now { boot_ns: at_ms * 1_000_000, unix_ms: at_ms }, &mut out);
     }

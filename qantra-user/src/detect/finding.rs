@@ -43,13 +43,17 @@ pub enum AttackClass {
     SynFlood,
     UdpFlood,
     IcmpFlood,
+    /// A LAN device calls the same place by the clock.
+    Beaconing,
+    /// A LAN device uploads what it never did.
+    Exfiltration,
     /// Behaviour unlike what was learnt, with no class to name it.
     Anomaly,
 }
 
 impl AttackClass {
     /// Every class, in the order of the enum.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Sqli,
         Self::Xss,
         Self::Rce,
@@ -76,6 +80,8 @@ impl AttackClass {
         Self::SynFlood,
         Self::UdpFlood,
         Self::IcmpFlood,
+        Self::Beaconing,
+        Self::Exfiltration,
         Self::Anomaly,
     ];
 
@@ -109,8 +115,17 @@ impl AttackClass {
             Self::SynFlood => "syn_flood",
             Self::UdpFlood => "udp_flood",
             Self::IcmpFlood => "icmp_flood",
+            Self::Beaconing => "beaconing",
+            Self::Exfiltration => "exfiltration",
             Self::Anomaly => "anomaly",
         }
+    }
+
+    /// Whether it is told and nothing more, unless a rule of the policy names it: honest programs do the same, and a device of
+    /// one's own is not cut off for that.
+    #[must_use]
+    pub const fn is_only_told(self) -> bool {
+        matches!(self, Self::Beaconing | Self::Exfiltration)
     }
 }
 

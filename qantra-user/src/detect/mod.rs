@@ -6,6 +6,7 @@ mod episode;
 mod finding;
 mod http;
 mod packets;
+mod pairs;
 mod request;
 mod rules;
 mod source;
@@ -20,3 +21,5 @@ pub use rules::from_rules;
 
 #[cfg(test)]
 mod behaviour_tests;
+#[cfg(test)]
+mod pairs_tests;

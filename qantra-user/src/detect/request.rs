@@ -29,7 +29,11 @@ pub struct RequestOrigin<'a> {
 #[must_use]
 pub const fn severity_of(class: AttackClass) -> Severity {
     match class {
-        AttackClass::Spam | AttackClass::Redirect | AttackClass::Anomaly => Severity::Low,
+        AttackClass::Spam
+        | AttackClass::Redirect
+        | AttackClass::Anomaly
+        | AttackClass::Beaconing
+        | AttackClass::Exfiltration => Severity::Low,
         AttackClass::Scanner | AttackClass::ContentScan | AttackClass::PortScan | AttackClass::Protocol => {
             Severity::Medium
         }

@@ -230,6 +230,7 @@ mod tests {
                 }
                 Observation::Connection(_) => tracked.flow.http.get_or_insert_default().connection(50_000),
                 Observation::Packets(seen) => tracked.flow.packets.get_or_insert_default().packets(50_000, seen),
+                Observation::Conversation(_) => {}
             }
         }
         table.iter().next().map(|tracked| vector(&tracked.flow, 50_000))

@@ -8,20 +8,27 @@
 mod accounts;
 mod bounded;
 mod distinct;
+mod gaps;
 mod http;
 mod meter;
 mod observation;
 mod packets;
+mod pairs;
 mod source;
 mod window;
 
 pub use accounts::{AccountFlow, AccountTable};
 pub use bounded::{BoundedTable, Worth};
 pub use distinct::Distinct;
+pub use gaps::{Gaps, Regularity};
 pub use http::{HttpFlow, LoginOutcome, RequestMarks};
 pub use meter::{SourceMeter, SourceRate};
-pub use observation::{ConnectionObservation, Observation, PacketObservation, RequestObservation};
+pub use observation::{
+    ConnectionObservation, ConversationEvent, ConversationObservation, Observation, PacketObservation,
+    RequestObservation, Transport,
+};
 pub use packets::PacketFlow;
+pub use pairs::{Device, PairFlow, PairKey, PairTable, PairView};
 pub use source::{FlowTable, LocalNetworks, SourceFlow, Tracked};
 pub use window::Window;
 

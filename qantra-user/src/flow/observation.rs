@@ -13,6 +13,8 @@ pub enum Observation {
     Connection(ConnectionObservation),
     /// One source's kernel counters over one window.
     Packets(PacketObservation),
+    /// What connection tracking tells of a conversation that passes the box.
+    Conversation(ConversationObservation),
 }
 
 impl Observation {
@@ -23,6 +25,7 @@ impl Observation {
             Self::Request(seen) => seen.at_ms,
             Self::Connection(seen) => seen.at_ms,
             Self::Packets(seen) => seen.at_ms,
+            Self::Conversation(seen) => seen.at_ms,
         }
     }
 
@@ -33,6 +36,7 @@ impl Observation {
             Self::Request(seen) => Self::Request(RequestObservation { at_ms, ..seen }),
             Self::Connection(seen) => Self::Connection(ConnectionObservation { at_ms, ..seen }),
             Self::Packets(seen) => Self::Packets(PacketObservation { at_ms, ..seen }),
+            Self::Conversation(seen) => Self::Conversation(ConversationObservation { at_ms, ..seen }),
         }
     }
 }
@@ -109,4 +113,55 @@ pub struct PacketObservation {
     pub port_map: [u64; 4],
     /// Likewise, one bit for each hash of a host that it tried to reach, by TCP SYN, ICMP or at a port that was new.
     pub host_map: [u64; 4],
+}
+
+/// What a conversation runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the protocols' names")]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// What happened to a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConversationEvent {
+    /// Its first packet.
+    Began,
+    /// What it carried since that was told last; once more at its end.
+    Carried {
+        /// Bytes from the one who began it.
+        sent_bytes: u64,
+        /// Bytes to the one who began it.
+        received_bytes: u64,
+        /// Packets from the one who began it.
+        sent_packets: u64,
+    },
+}
+
+/// A TCP connection or an exchange of UDP datagrams that passes the box, as connection tracking sees it: who began it
+/// and with whom, before any translation of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationObservation {
+    /// When: ms since boot.
+    pub at_ms: u64,
+    /// Who began it.
+    pub source: IpAddr,
+    /// With whom.
+    pub destination: IpAddr,
+    /// The destination's port.
+    pub port: u16,
+    /// Over what.
+    pub transport: Transport,
+    /// What happened.
+    pub event: ConversationEvent,
 }

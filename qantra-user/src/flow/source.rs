@@ -144,6 +144,7 @@ impl<S: Default> FlowTable<S> {
                 tracked.flow.role = Some(packets.role);
                 (tracked, hash)
             }
+            Observation::Conversation(seen) => self.source(seen.source, Some(Role::Lan), at_ms, 0),
         }
     }
 

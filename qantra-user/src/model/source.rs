@@ -272,6 +272,7 @@ mod tests {
                 }
                 Observation::Connection(_) => tracked.flow.http.get_or_insert_default().connection(AT_MS),
                 Observation::Packets(seen) => tracked.flow.packets.get_or_insert_default().packets(AT_MS, seen),
+                Observation::Conversation(_) => {}
             }
         }
         table.iter().map(|tracked| vector(&tracked.flow, AT_MS)).collect()

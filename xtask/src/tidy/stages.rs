@@ -24,7 +24,7 @@ const fn pure(name: &'static str, may_import: &'static [&'static str]) -> Stage 
 }
 
 /// In the order of the data. `app`, `cli`, `lib` and `main` are not in it: they stand above the stages.
-const STAGES: [Stage; 21] = [
+const STAGES: [Stage; 22] = [
     stage("clock", &[]),
     stage("netlink", &[]),
     // Thresholds and policies are written in the nouns of `detect` and `decide`.
@@ -35,6 +35,8 @@ const STAGES: [Stage; 21] = [
     // The ladder's last rung: the same traits, by netlink.
     stage("nft", &["clock", "config", "decide", "enforce", "netlink"]),
     stage("collect", &["clock", "config", "flow", "metrics", "xdp"]),
+    // Who talks to whom, without a look at packets.
+    stage("conntrack", &["clock", "flow", "metrics"]),
     // Packets from a file, counted as the kernel half would: what models learn from.
     pure("capture", &["config", "flow"]),
     pure("flow", &["clock", "config", "inspect"]),

@@ -16,6 +16,7 @@ use super::{Models, Source, player::Player};
 use crate::{
     cli::{eval::tally::wilson, output::Output},
     config::Config,
+    decide::Action,
     detect::Finding,
     flow::{HOUR_MS, LocalNetworks},
     model::SourceModels,
@@ -197,7 +198,9 @@ fn play(run: &Run, folder: &Path, config: &Config, models: Option<&mut SourceMod
     };
     let others = player.findings.iter().filter(|finding| !is_attacker(&finding.source));
     let acted_on = |wanted: bool| {
-        let about = player.decisions.iter().map(|decision| decision.scope.to_string());
+        // To observe is to write down.
+        let acting = player.decisions.iter().filter(|decision| decision.action > Action::Observe);
+        let about = acting.map(|decision| decision.scope.to_string());
         about.filter(|scope| run.sources.iter().any(|source| attack && *scope == source.to_string()) == wanted).count()
     };
     Ok(Outcome {
@@ -321,7 +324,7 @@ mod tests {
     use super::*;
 
     /// Recorded with real tools (`cargo xtask data flows`), cut: a slow scan by nmap, a slow sweep by zmap, stuffing by curl
-    /// every six seconds; a device whose server is gone, and a peer of a file-sharing network.
+    /// every six seconds, calls home by UDP; a device whose server is gone, a peer of a file-sharing network, and a monitor.
     #[test]
     fn slow_attacks_of_real_tools_are_found_and_honest_devices_left_alone() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/train/flows/sample/runs.json");
@@ -329,8 +332,9 @@ mod tests {
         let report = evaluate(&file, &Config::default(), &models, |_, _| ()).unwrap();
         let missed: Vec<_> = report.runs.iter().filter(|run| run.label != BENIGN && run.found.is_none()).collect();
         assert!(missed.is_empty(), "{missed:#?}");
-        assert_eq!((report.attacks.runs, report.attacks.acted_on), (3, 3), "{:#?}", report.runs);
-        assert_eq!((report.honest.captures, report.honest.findings), (2, 0), "{:#?}", report.runs);
+        // The calls are told and nobody is cut off.
+        assert_eq!((report.attacks.runs, report.attacks.acted_on), (4, 3), "{:#?}", report.runs);
+        assert_eq!((report.honest.captures, report.honest.findings), (3, 0), "{:#?}", report.runs);
         assert!(report.honest.hours > 0.01, "{:?}", report.honest);
     }
 
