@@ -28,7 +28,7 @@ use rows::{Row, Rows};
 const HOST: &str = "host";
 
 /// Emulated on a busy machine, one load of the programs can take half a minute; a guest that says nothing for longer hangs.
-const LIMITS: Limits = Limits { silence: Duration::from_secs(180), total: Duration::from_secs(1_200) };
+const LIMITS: Limits = Limits { silence: Duration::from_secs(180), total: Duration::from_secs(2_400) };
 
 /// Options of `test kernels`.
 #[derive(Debug, Default, clap::Args)]
