@@ -247,6 +247,10 @@ fn cyclic() -> Vec<u8> {
     [vec![8, 8], field(7, &graph)].concat()
 }
 
+/// After so many rounds nothing changes for so long.
+const PAUSE_EVERY: usize = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// One request in so many is an attack: those reach classifier and judge.
 const ATTACK_EVERY: u64 = 10;
 
@@ -256,6 +260,19 @@ struct Seen {
     ms: Vec<f64>,
     refused: usize,
     wrong: Vec<String>,
+}
+
+impl Seen {
+    fn add(&mut self, mut other: Self) {
+        self.ms.append(&mut other.ms);
+        self.wrong.append(&mut other.wrong);
+        self.refused += other.refused;
+    }
+}
+
+/// What clients saw since the last time.
+fn take(seen: &Mutex<Seen>) -> Result<Seen> {
+    Ok(std::mem::take(&mut *seen.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?))
 }
 
 /// Clients that ask one thing after the other until told to stop, each on its own connection.
@@ -340,9 +357,10 @@ fn versions_change_under_load_and_no_request_is_lost() -> Result<()> {
     let daemon = Daemon::start(&library, "samples_per_s = 100\nkeep_versions = 3")?;
     let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::default())));
     let clients = hammer(daemon.proxy, 4, &stop, &seen);
-    // What the machine does with nothing going on.
-    thread::sleep(Duration::from_secs(if cycles > 5 { 20 } else { 2 }));
-    let quiet = std::mem::take(&mut *seen.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?);
+    // What the machine does while nothing changes: at first, and now and then, since others may be at work on it.
+    let (mut quiet, mut busy) = (Seen::default(), Seen::default());
+    thread::sleep(Duration::from_secs(if cycles > 5 { 10 } else { 2 }));
+    quiet.add(take(&seen)?);
     let candidates = [release("2")?, release("3")?, release("4")?];
     let (mut resident, begun) = (Vec::new(), Instant::now());
     for cycle in 0..cycles as usize {
@@ -362,24 +380,30 @@ fn versions_change_under_load_and_no_request_is_lost() -> Result<()> {
         let kept = fs::read_dir(daemon.folder.path().join("state/models"))?.flatten();
         ensure!(kept.filter(|entry| entry.path().is_dir()).count() <= 3, "old versions stay");
         resident.push(daemon.resident_bytes()?);
+        if cycle % PAUSE_EVERY == PAUSE_EVERY - 1 {
+            busy.add(take(&seen)?);
+            thread::sleep(PAUSE);
+            quiet.add(take(&seen)?);
+        }
     }
+    busy.add(take(&seen)?);
     let unflagged = daemon.metric("qantra_model_unflagged_total{")?;
     stop.store(true, Ordering::Relaxed);
     clients.into_iter().for_each(|client| drop(client.join()));
-    let seen = seen.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?;
-    let (before, during) = (Latency::of(&quiet.ms), Latency::of(&seen.ms));
+    busy.wrong.append(&mut quiet.wrong);
+    let (before, during) = (Latency::of(&quiet.ms), Latency::of(&busy.ms));
     let mib: Vec<u64> = resident.iter().map(|bytes| bytes >> 20).collect();
     println!("asked about {unflagged} requests that the gate did not flag");
-    println!("before: {} requests, {} wrong; {before:?}", quiet.ms.len(), quiet.wrong.len());
-    let (answered, refused, wrong) = (seen.ms.len(), seen.refused, seen.wrong.len());
+    println!("between: {} requests; {before:?}", quiet.ms.len());
+    let (answered, refused, wrong) = (busy.ms.len(), busy.refused, busy.wrong.len());
     println!("{cycles} cycles: {answered} requests answered, {refused} refused, {wrong} wrong; {during:?}");
     let every = mib.iter().step_by((mib.len() / 20).max(1)).collect::<Vec<_>>();
     println!("resident MiB, over the cycles: {every:?}; models say {}", daemon.model(&["list"])?["resident_bytes"]);
-    ensure!(seen.wrong.is_empty(), "{:?}", &seen.wrong[..seen.wrong.len().min(5)]);
+    ensure!(busy.wrong.is_empty(), "{:?}", &busy.wrong[..busy.wrong.len().min(5)]);
     ensure!(answered > 100, "{answered} requests are no load");
     ensure!(refused > 0, "no attack was refused: the judge was not asked");
     ensure!(unflagged > 0.0, "no request that the gate did not flag was asked about");
-    // A request waits so long for the classifier at most; the rest is the machine's, as before.
+    // A request waits so long for the classifier at most; the rest is the machine's, as while nothing changes.
     ensure!(during.p99 < before.p99 + DEADLINE_MS, "{during:?} after {before:?}");
     // The first rounds fill caches and allocators; from then on it must not grow. One round's figure goes up and down by some
     // 30 MiB, since versions are loaded and let go all the time: the most of the first half is what counts.
