@@ -98,6 +98,23 @@ class Measured:
         """By origin; a family of groups is one row."""
         return {origin: self.row(origin) for origin in sorted({origins.family(one) for one in self.data.origin})}
 
+    def by_class(self):
+        """Of bare payloads of public lists how many are found, by class: each at the thresholds of its own origin."""
+        own = self.data.malicious & ~self.data.padded & np.array([row["kind"] == "payload" and row["origin"] not in judge.GENERATED for row in self.data.rows])
+        at = np.zeros((len(self.data.rows), 2))
+        for origin in sorted(set(self.data.origin[own])):
+            at[self.data.origin == origin] = self.threshold(origin)
+        classes = np.array([row["class"] for row in self.data.rows], dtype=object)
+        table = {}
+        for name in ["all", *sorted(set(classes[own]))]:
+            picked = own if name == "all" else own & (classes == name)
+            of = int(picked.sum())
+            table[name] = {"malicious": of}
+            for way, called in enumerate(WAYS):
+                found = int((self.odds[picked, way] >= at[picked, way]).sum())
+                table[name][f"tpr_{called}"], table[name][f"tpr_{called}_ci"] = round(found / of, 5), wilson(found, of)
+        return table
+
 
 def in_worker(origin):
     return SHARED.without(origin)
@@ -109,6 +126,13 @@ def wilson(found, of):
     centre, spread = p + z * z / (2 * of), z * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
     scale = 1 + z * z / of
     return [round(float(max(0, centre - spread) / scale), 5), round(float(min(scale, centre + spread) / scale), 5)]
+
+
+def rendered_classes(table):
+    """The lines of `by_class`."""
+    lines = [f"{'class':16}{'payloads':>10}{'models':>10}{'with rules':>12}"]
+    lines += [f"{name:16}{row['malicious']:>10}{100 * row['tpr_models']:>10.2f}{100 * row['tpr_both']:>12.2f}" for name, row in table.items()]
+    return "\n".join(lines)
 
 
 def rendered(table, options):
@@ -133,7 +157,7 @@ def rendered(table, options):
 def arguments(parser):
     parser.add_argument("features", help="what request_features wrote")
     parser.add_argument("--without", action="append", default=[], help="leave out sources whose names begin so")
-    parser.add_argument("--flag-share", type=float, default=0.05, help="share of benign requests that a kind of field may flag")
+    parser.add_argument("--flag-share", type=float, default=0.15, help="share of benign requests that a kind of field may flag")
     parser.add_argument("--false-positives", type=float, default=0.0005, help="share of benign requests that may be refused")
     return parser
 
@@ -144,10 +168,10 @@ def main():
     options = parser.parse_args()
     data = request.Data(options.features, options.without)
     measured = Measured(data, options, lambda line: print(line, flush=True))
-    table = measured.table()
-    print("\n" + rendered(table, options))
+    table, classes = measured.table(), measured.by_class()
+    print("\n" + rendered(table, options) + "\n\n" + rendered_classes(classes))
     if options.json:
-        Path(options.json).write_text(json.dumps(table, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps({"origins": table, "classes": classes}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

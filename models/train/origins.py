@@ -1,9 +1,8 @@
 """Whose hand made a request: what is left out together when a model is measured on what it has not seen.
 
 Enters: labelled rows in the order of the corpus. Leaves: each one's origin. A payload list, a tool's tests, a server's log is
-one origin. Captures are one; so are the lab's applications, whose people type the same kinds of text, and its tools, which attack
-the same target. Browser recordings are of many sites that nobody made together: they are told apart by the site that was
-visited, and left out in a few groups of sites, never at random by request.
+one origin, and so are the captures. Three kinds are of many hands, and are left out in a few groups: browser recordings by the site
+that was visited, the lab's honest requests by application, its attacks by tool; never at random by request.
 """
 
 import re
@@ -11,8 +10,10 @@ from collections import Counter
 
 import numpy as np
 
-BROWSERS = ("hars",)
-SITE_GROUPS = 6
+# Origins that are left out in groups, and how many.
+GROUPS = {"hars": 6, "lab-apps": 4, "lab-tools": 4}
+# Tools that send another's lists.
+SAME_LISTS = {"lab-ffuf": "lab-wfuzz"}
 # Requests of a recording follow each other. What stands between two requests of a site, no further apart than this, are its
 # frames' and trackers'.
 NEAR = 100
@@ -23,16 +24,25 @@ SECOND_LEVEL = {"ac", "co", "com", "edu", "gov", "net", "org"}
 def origins_of(rows, text):
     """Each row's origin."""
     origins = np.array([origin_of(row) for row in rows], dtype=object)
-    for source in BROWSERS:
-        own = np.flatnonzero(origins == source)
-        if len(own):
-            origins[own] = [f"{source}-{group + 1}" for group in site_groups(visited([referer(rows[i], text) for i in own]))]
+    for origin, most in GROUPS.items():
+        own = np.flatnonzero(origins == origin)
+        if origin == "hars":
+            hands = visited([referer(rows[i], text) for i in own])
+        else:
+            hands = [SAME_LISTS.get(rows[i]["source"], rows[i]["source"]) for i in own]
+        origins[own] = [f"{origin}-{group + 1}" for group in grouped(hands, most)]
     return origins.astype(str)
 
 
 def family(origin):
-    """The origin that a group of sites belongs to, or the origin itself."""
-    return next((source for source in BROWSERS if origin.startswith(f"{source}-")), origin)
+    """The origin that a group belongs to, or the origin itself."""
+    return next((whole for whole in GROUPS if origin.startswith(f"{whole}-")), origin)
+
+
+def families(of):
+    """The same of many."""
+    known = {origin: family(origin) for origin in set(of)}
+    return np.array([known[origin] for origin in of])
 
 
 def origin_of(row):
@@ -73,11 +83,11 @@ def visited(referers):
     return sites
 
 
-def site_groups(sites):
-    """Spreads sites over the groups, the one with most requests first, each into the group that has fewest: a site's
-    requests are all in one."""
-    filled, group = [0] * SITE_GROUPS, {}
-    for site, count in sorted(Counter(sites).items(), key=lambda item: (-item[1], item[0])):
-        group[site] = int(np.argmin(filled))
-        filled[group[site]] += count
-    return [group[site] for site in sites]
+def grouped(hands, most):
+    """Spreads sites, applications or tools over so many groups, the one with most requests first, each into the group that has
+    fewest: all requests of one are in one group."""
+    filled, group = [0] * most, {}
+    for hand, count in sorted(Counter(hands).items(), key=lambda item: (-item[1], item[0])):
+        group[hand] = int(np.argmin(filled))
+        filled[group[hand]] += count
+    return [group[hand] for hand in hands]

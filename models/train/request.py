@@ -33,11 +33,13 @@ import origins
 BUCKETS = 1 << 15
 WINDOWS = (16, 32, 64)  # as in model/gate.rs
 LENGTH_PRIOR = 4.0  # as in model/gate.rs
-HIDDEN = 16
+HIDDEN = 64
 # Most requests of one source, and of one source and class: payload lists repeat one trick a thousand times.
 BENIGN_ROWS_MAX, MALICIOUS_ROWS_MAX = 5000, 1200
 # Most benign fields of one source and kind that are learnt from.
 BENIGN_MAX = 3000
+# Benign fields that the classifier learns from: those that the gate finds worst, and some by chance.
+WORST_FIELDS, CHANCE_FIELDS = 30_000, 45_000
 # Written by hand: they train, but no threshold rests on them.
 GENERATED = ("recipes", "grammar", "beacons")
 # A field that more than this share of a source's attacks have is what it wraps them in, never the attack.
@@ -352,7 +354,7 @@ def fit_classifier(data, split, weights, bias):
     # A request whose worst field the gate finds harmless is seldom labelled right, field for field.
     sure = best[worst] + bias > -3
     order = np.argsort(-best[split.benign], kind="stable")
-    picked = np.concatenate([order[:15_000], rng.choice(order, min(15_000, len(order)), replace=False)])
+    picked = np.concatenate([order[:WORST_FIELDS], rng.choice(order, min(CHANCE_FIELDS, len(order)), replace=False)])
     windows = np.concatenate([window[worst[sure]], window[split.benign[picked]]])
     names = [class_of(data, row, field) for row, field, ok in zip(split.bag_rows, worst, sure) if ok]
     y = np.array([CLASSES.index(name) for name in names] + [0] * len(picked))

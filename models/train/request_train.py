@@ -34,8 +34,7 @@ def of_files(files, data, options, measured, thresholds, at):
     """Entries of the manifest."""
     counts = Counter((row["source"], row["label"]) for row in data.rows if not row["padded"])
     lists = [f"{source}: {count} {label}" for (source, label), count in sorted(counts.items())]
-    if options.recorded:
-        lists.append(f"recorded.jsonl.gz: sha256 {hashlib.sha256(Path(options.recorded).read_bytes()).hexdigest()}")
+    lists += [f"{Path(name).name}: sha256 {hashlib.sha256(Path(name).read_bytes()).hexdigest()}" for name in options.made_of]
     kept = lambda prefixes: {origin: {key: value for key, value in row.items() if key.startswith(prefixes)} for origin, row in measured.items()}
     entry = lambda role, **more: {
         "name": role.replace("_", "-"), "role": role, "file": f"{role}.onnx", "version": options.version,
@@ -73,7 +72,7 @@ def main():
     parser = by_origin.arguments(argparse.ArgumentParser())
     parser.add_argument("models", help="where the models go")
     parser.add_argument("--version", required=True)
-    parser.add_argument("--recorded", help="what the lab recorded, for its hash in the manifest")
+    parser.add_argument("--made-of", nargs="*", default=[], help="files whose hashes the manifest names")
     parser.add_argument("--generated", nargs="+", required=True, help="the requests that were generated, for probes")
     options = parser.parse_args()
     log = lambda line: print(line, flush=True)
@@ -81,7 +80,7 @@ def main():
     log(f"{len(data.rows)} requests, {len(data.kind)} distinct fields, {len(data.w_field)} windows")
     measured = by_origin.Measured(data, options, log)
     table = measured.table()
-    log("\n" + by_origin.rendered(table, options))
+    log("\n" + by_origin.rendered(table, options) + "\n\n" + by_origin.rendered_classes(measured.by_class()))
     thresholds, rows, grafted, _ = measured.tables()
     models = judge.Judge(data, rows, (measured.graft, grafted))
     lines, at = shifted(judge.calibration(data, measured.odds), measured.threshold())

@@ -102,7 +102,7 @@ fn train(args: &TrainArgs) -> Result<()> {
     if args.only != Some(Which::Request) {
         source::train(&python, &data, &output)?;
     }
-    Ok(())
+    process::run(script(&python, "cards.py").arg(&output))
 }
 
 fn train_request(args: &TrainArgs, python: &Path, data: &Path, work: &Path, output: &Path) -> Result<()> {
@@ -111,8 +111,13 @@ fn train_request(args: &TrainArgs, python: &Path, data: &Path, work: &Path, outp
     };
     let generated = features(python, data, work, Some(&recorded))?;
     let mut command = script(python, "request_train.py");
-    command.args([work, output]).args(["--version", &args.version]).arg("--recorded").arg(&recorded);
+    command.args([work, output]).args(["--version", &args.version]).arg("--made-of").arg(shared(data)).arg(&recorded);
     process::run(command.arg("--generated").args(generated))
+}
+
+/// The labelled requests of public origin.
+fn shared(data: &Path) -> PathBuf {
+    data.join("http/train.jsonl.gz")
 }
 
 /// What `cargo xtask data record` left.
@@ -162,7 +167,7 @@ fn features(python: &Path, data: &Path, work: &Path, recorded: Option<&Path>) ->
         process::run(script(python, &format!("{name}.py")).args(counts).stdout(file))?;
         generated.push(path);
     }
-    let (shared, padded) = (data.join("http/train.jsonl.gz"), work.join("padded.jsonl"));
+    let (shared, padded) = (shared(data), work.join("padded.jsonl"));
     let file = std::fs::File::create(&padded).with_context(|| padded.display().to_string())?;
     process::run(script(python, "padded.py").arg(&shared).stdout(file))?;
     let example = ["run", "--quiet", "--package", "qantra-user", "--example", "request_features", "--"];

@@ -61,6 +61,17 @@ fn post(target: &str, kind: &str, body: &str) -> RawRequest {
 }
 
 #[test]
+fn each_shipped_model_has_a_card_of_this_very_file() -> TestResult {
+    let dir = shipped();
+    let manifest = Manifest::read(&dir)?;
+    for entry in &manifest.models {
+        let card = fs::read_to_string(dir.join("cards").join(entry.file.with_extension("md")))?;
+        assert!(card.contains(&entry.sha256), "{}: `models/train/cards.py` writes its card", entry.name);
+    }
+    Ok(())
+}
+
+#[test]
 fn known_attacks_are_found_and_named() -> TestResult {
     let Some(library) = library() else { return Ok(()) };
     let mut models = InlineRequestModels::load(&shipped(), &library, None)?;
