@@ -47,10 +47,12 @@ fn models(from: &Path, to: &Path) -> Result<()> {
     if !from.join("manifest.toml").is_file() {
         bail!("{} has no manifest.toml; `cargo xtask model train` writes it", from.display());
     }
-    for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
-        let file = entry.context("cannot list the models")?.path();
-        if file.is_file() {
-            put(&file, &to.join(file.file_name().context("a model without a name")?), 0o644)?;
+    for (from, to) in [(from, to), (&from.join("cards"), &to.join("cards"))] {
+        for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
+            let file = entry.context("cannot list the models")?.path();
+            if file.is_file() {
+                put(&file, &to.join(file.file_name().context("a model without a name")?), 0o644)?;
+            }
         }
     }
     Ok(())
