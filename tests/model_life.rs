@@ -452,7 +452,7 @@ fn what_is_broken_is_refused_with_its_reason_and_the_old_ones_go_on() -> Result<
 fn what_models_take_is_said_and_bounded() -> Result<()> {
     let Some(library) = library() else { return Ok(()) };
     let without = Daemon::start(&library, "enabled = false")?.resident_bytes()?;
-    let daemon = Daemon::start(&library, "max_resident_mb = 112")?;
+    let daemon = Daemon::start(&library, "max_resident_mb = 144")?;
     let said = daemon.model(&["list"])?["resident_bytes"].as_u64().context("resident_bytes")?;
     let took = daemon.resident_bytes()?.saturating_sub(without);
     println!("models take {} KiB, {} KiB are said", took >> 10, said >> 10);

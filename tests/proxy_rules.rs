@@ -72,7 +72,12 @@ fn an_attack_is_refused_found_and_its_source_banned() -> Result<()> {
     let banned = decisions.as_array().into_iter().flatten().find(|decision| decision["action"] == "block");
     let id = banned.and_then(|decision| decision["id"].as_str()).context("a ban")?.to_owned();
     let said = daemon.say(&["explain", &id])?;
-    for part in ["sqli", "942001 SQL union: args.id = ", "942002 SQL injection", "anomaly_score 10 (threshold 5)"] {
+    for part in [
+        "sqli",
+        "942001 SQL union: args.id = ",
+        "942002 SQL injection",
+        "anomaly_score 10 (threshold 5, of the site's rules)",
+    ] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
     let redirect = daemon.get("shop", "/moved")?;

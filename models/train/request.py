@@ -433,8 +433,9 @@ def classifier_onnx(model, padding):
             helper.make_node("Gather", ["table", "ids"], ["bytes"], axis=0),
             # Not DequantizeLinear: ONNX Runtime moves that before the Gather and then does the whole table each time.
             helper.make_node("Cast", ["bytes"], ["steps"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["steps", "step"], ["vectors"]),
-            helper.make_node("ReduceSum", ["vectors", "axis"], ["sum"], keepdims=0),
+            # Whole numbers are added, which is exact, and only their sum is scaled: one table less of all positions in memory.
+            helper.make_node("ReduceSum", ["steps", "axis"], ["whole"], keepdims=0),
+            helper.make_node("Mul", ["whole", "step"], ["sum"]),
             helper.make_node("Equal", ["ids", "padding"], ["is_padding"]),
             helper.make_node("Not", ["is_padding"], ["is_id"]),
             helper.make_node("Cast", ["is_id"], ["ones"], to=TensorProto.FLOAT),

@@ -272,7 +272,7 @@ impl Default for ModelsConfig {
             samples_per_s: 20,
             max_false_positive_rate: 0.001,
             guard_s: 3_600,
-            max_resident_mb: 128,
+            max_resident_mb: 160,
         }
     }
 }
