@@ -4,8 +4,8 @@ Enters: a folder with what `request_features` exported. Leaves: a table on stand
 origin gate, classifier and judge are fitted on all others, and score this one. Its thresholds come from the recorded benign
 requests of the others, each scored by models without its own origin: no threshold and no model has seen what it is measured
 on. (What the judge is fitted on was scored by models that had seen the measured origin; its own requests play no part.)
-Browser recordings are left out by groups of visited sites (origins.py): their row says what happens on a site that nobody saw.
-The same advertisers are on several sites, as they are in the world.
+Browser recordings, the lab's applications and its tools are left out in groups (origins.py): their rows say what happens on a site
+that nobody saw, of an application, by a tool. The same advertisers are on several sites, as they are in the world.
 """
 
 import argparse
