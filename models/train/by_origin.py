@@ -157,6 +157,7 @@ def rendered(table, options):
 def arguments(parser):
     parser.add_argument("features", help="what request_features wrote")
     parser.add_argument("--without", action="append", default=[], help="leave out sources whose names begin so")
+    parser.add_argument("--whole", action="append", default=[], choices=list(origins.GROUPS), help="leave an origin out as a whole, not in groups")
     parser.add_argument("--flag-share", type=float, default=0.15, help="share of benign requests that a kind of field may flag")
     parser.add_argument("--false-positives", type=float, default=0.0005, help="share of benign requests that may be refused")
     return parser
@@ -166,7 +167,7 @@ def main():
     parser = arguments(argparse.ArgumentParser())
     parser.add_argument("--json", help="write the table to this file, too")
     options = parser.parse_args()
-    data = request.Data(options.features, options.without)
+    data = request.Data(options.features, options.without, options.whole)
     measured = Measured(data, options, lambda line: print(line, flush=True))
     table, classes = measured.table(), measured.by_class()
     print("\n" + rendered(table, options) + "\n\n" + rendered_classes(classes))

@@ -21,10 +21,12 @@ NEAR = 100
 SECOND_LEVEL = {"ac", "co", "com", "edu", "gov", "net", "org"}
 
 
-def origins_of(rows, text):
-    """Each row's origin."""
+def origins_of(rows, text, whole=()):
+    """Each row's origin; those named in `whole` are not divided into groups."""
     origins = np.array([origin_of(row) for row in rows], dtype=object)
     for origin, most in GROUPS.items():
+        if origin in whole:
+            continue
         own = np.flatnonzero(origins == origin)
         if origin == "hars":
             hands = visited([referer(rows[i], text) for i in own])

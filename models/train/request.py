@@ -65,7 +65,7 @@ FINER = [
 class Data:
     """Everything the exporter wrote, and the windows of every field."""
 
-    def __init__(self, folder, without=()):
+    def __init__(self, folder, without=(), whole=()):
         folder = Path(folder)
         self.schema = json.loads((folder / "schema.json").read_text())
         assert self.schema["buckets"] == BUCKETS
@@ -97,7 +97,7 @@ class Data:
         self.keep_used()
         for row in self.rows:
             row["fields"] = np.array(list(dict.fromkeys(row["fields"])), dtype=np.int64)
-        self.origin = origins.origins_of(self.rows, self.text)
+        self.origin = origins.origins_of(self.rows, self.text, whole)
         for row, origin in zip(self.rows, self.origin):
             row["origin"] = origin
         self.padded = np.array([row["padded"] for row in self.rows])

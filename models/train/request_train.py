@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--generated", nargs="+", required=True, help="the requests that were generated, for probes")
     options = parser.parse_args()
     log = lambda line: print(line, flush=True)
-    data = request.Data(options.features, options.without)
+    data = request.Data(options.features, options.without, options.whole)
     log(f"{len(data.rows)} requests, {len(data.kind)} distinct fields, {len(data.w_field)} windows")
     measured = by_origin.Measured(data, options, log)
     table = measured.table()
