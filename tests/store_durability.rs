@@ -13,6 +13,7 @@ use qantra_user::{
     clock::Now,
     config::{StoreConfig, parse_net},
     decide::{Action, Decision, DecisionId, Direction, Origin, Scope},
+    detect::{AttackClass, Evidence, Finding, Severity},
     enforce::{AllowEntry, BanHits, DecisionHits, EndReason, Ended},
     metrics::Metrics,
     store::{Store, StoreError, Write},
@@ -112,6 +113,35 @@ fn a_full_disk_is_said_and_counted_and_ends_well() {
     }
     store.commit(Write::Decision(Arc::new(decision(5_000, 1, None)))).unwrap();
     assert_eq!(store.health().failing, None);
+}
+
+#[test]
+fn which_calls_home_were_told_is_known_to_the_next_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let finding = |class: AttackClass, whom: &str| Finding {
+        at: Now { boot_ns: 1, unix_ms: 1 },
+        source: "192.168.1.7".parse().unwrap(),
+        class,
+        confidence: 0.4,
+        severity: Severity::Low,
+        detector: class.to_string(),
+        detector_version: "1".into(),
+        site: None,
+        evidence: Evidence { value: Some(whom.into()), ..Evidence::default() },
+    };
+    let told = [
+        (1, vec![finding(AttackClass::Beaconing, "203.0.113.9:443/tcp")]),
+        (2, vec![finding(AttackClass::Exfiltration, "203.0.113.8:443/tcp")]),
+        (3, Vec::new()),
+    ];
+    let store = open(dir.path());
+    for (id, findings) in told {
+        let about = Decision { findings, ..decision(id, id, None) };
+        store.commit(Write::Decision(Arc::new(about))).unwrap();
+    }
+    drop(store);
+    let expected = [("192.168.1.7".parse().unwrap(), "203.0.113.9:443/tcp".to_owned())];
+    assert_eq!(open(dir.path()).calls_told(10).unwrap(), expected);
 }
 
 #[test]

@@ -72,6 +72,8 @@ const OBSERVATIONS_MAX: usize = 32_768;
 const RULE_JOURNAL: &str = "rule_journal";
 /// Decisions that the policy learns of at start, the newest ones.
 const REMEMBERED_MAX: u32 = 20_000;
+/// Calls of LAN devices that a restart does not tell again.
+const CALLS_TOLD_MAX: u32 = 4_096;
 
 /// The daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -263,7 +265,7 @@ impl Stages {
                 Collector::spawn(events, sources, window_ms, observations, move |drop| drops.offer(drop))
             })
             .transpose()?;
-        let problem = doors.conversations.problem().cloned();
+        let untracked = doors.conversations.failure();
         let tracker = doors.conversations.start(Arc::clone(&self.local), self.observations.0.clone(), &self.metrics)?;
         let (upkeep_stop, upkeep) = self.start_upkeep(counters, rules)?;
         let followed = self.kernel.clone().zip(self.planes.clone());
@@ -276,7 +278,7 @@ impl Stages {
             let stopped = stopped.clone();
             move || proxy.run(stopped)
         })?;
-        let daemon = Arc::new(Daemon::new(&self, reload, problem));
+        let daemon = Arc::new(Daemon::new(&self, reload, untracked));
         let followed = Arc::clone(&daemon);
         let rule_files = self.rules.follow(Arc::clone(&self.config), move || followed.reload_rules())?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
@@ -341,6 +343,10 @@ impl Stages {
             models: self.models.active(),
             sampler: self.models.sampler(),
             board: Arc::clone(&self.board),
+            calls_told: self.store.calls_told(CALLS_TOLD_MAX).unwrap_or_else(|error| {
+                tracing::warn!(%error, "which calls home were told is not known: they may be told again");
+                Vec::new()
+            }),
         };
         Ok(analysis.start()?)
     }

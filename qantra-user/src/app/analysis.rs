@@ -1,7 +1,7 @@
 //! Enters: observations from proxy and kernel. Leaves: findings, handed to the [`Actor`]. One thread owns the flow
 //! table and the detectors, so neither needs a lock. It must never wait for anything but observations.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{net::IpAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -41,6 +41,8 @@ pub(super) struct Analysis {
     pub(super) sampler: Arc<Sampler>,
     /// Rates of sources, for those who watch.
     pub(super) board: Arc<SourceBoard>,
+    /// Calls of devices that were told before: a restart does not tell them again.
+    pub(super) calls_told: Vec<(IpAddr, String)>,
 }
 
 impl Analysis {
@@ -49,12 +51,13 @@ impl Analysis {
         std::thread::Builder::new().name("analysis".into()).spawn(move || self.run())
     }
 
-    fn run(self) {
+    fn run(mut self) {
         let mut config = self.config.load_full();
         let mut local = self.local.load_full();
         let mut detectors = BehaviourDetectors::new(&config.detect, rand::random())
             .with_sites(site_names(&config))
-            .with_local(LocalNetworks::clone(&local));
+            .with_local(LocalNetworks::clone(&local))
+            .with_calls_told(std::mem::take(&mut self.calls_told));
         let mut sites = SiteCounts::new(&config, &self.metrics);
         let mut board = BoardWriter::new(Arc::clone(&self.board), config.kernel.window_ms);
         let mut found = Vec::new();

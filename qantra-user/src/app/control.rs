@@ -55,14 +55,14 @@ pub(super) struct Daemon {
     drops: Arc<DropHub>,
     rules: Arc<RuleKeeper>,
     learning: Arc<Learning>,
-    /// What keeps connection tracking from being listened to.
-    untracked: Option<String>,
+    /// Why connection tracking is not followed.
+    untracked: conntrack::Failure,
     /// One change of configuration or models at a time.
     changing: Mutex<()>,
 }
 
 impl Daemon {
-    pub(super) fn new(stages: &Stages, proxy: ReloadHandle, untracked: Option<String>) -> Self {
+    pub(super) fn new(stages: &Stages, proxy: ReloadHandle, untracked: conntrack::Failure) -> Self {
         Self {
             started: Now::read(),
             path: stages.path.clone(),
@@ -135,7 +135,8 @@ impl Daemon {
             warnings.push("models are off by `models.enabled`".to_owned());
         }
         if conversations::is_wanted(config) {
-            warnings.extend(self.untracked.clone().or_else(conntrack::problem));
+            let failure = self.untracked.load_full().map(|problem| problem.to_string());
+            warnings.extend(failure.or_else(conntrack::problem));
         }
         warnings.extend(self.rules.problem().map(|problem| format!("a change of rules is not in force: {problem}")));
         warnings.extend(self.planes.as_ref().and_then(|planes| planes.problem()));

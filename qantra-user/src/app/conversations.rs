@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Sender;
 
 use crate::{
     config::{Config, Role},
-    conntrack::{self, Tracker, Tracking},
+    conntrack::{self, Failure, Tracker, Tracking},
     flow::{LocalNetworks, Observation},
     metrics::Metrics,
 };
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Conversations {
     tracking: Option<Tracking>,
-    problem: Option<String>,
+    failure: Failure,
 }
 
 /// Whether conversations are to be watched: by the configuration, and because there is a LAN.
@@ -31,7 +31,7 @@ impl Conversations {
             return Self::default();
         }
         match Tracking::listen() {
-            Ok(tracking) => Self { tracking: Some(tracking), problem: None },
+            Ok(tracking) => Self { tracking: Some(tracking), failure: Failure::default() },
             Err(error) => {
                 let problem = conntrack::problem().unwrap_or_else(|| {
                     format!(
@@ -39,14 +39,14 @@ impl Conversations {
                          are not looked for"
                     )
                 });
-                Self { tracking: None, problem: Some(problem) }
+                Self { tracking: None, failure: Arc::new(ArcSwapOption::from_pointee(problem)) }
             }
         }
     }
 
-    /// What kept it from being opened.
-    pub(super) const fn problem(&self) -> Option<&String> {
-        self.problem.as_ref()
+    /// Why connection tracking is not followed: that it could not be opened, or what happened later.
+    pub(super) fn failure(&self) -> Failure {
+        Arc::clone(&self.failure)
     }
 
     /// Starts the thread, where there is something to listen to.
@@ -56,16 +56,13 @@ impl Conversations {
         observations: Sender<Observation>,
         metrics: &Arc<Metrics>,
     ) -> std::io::Result<Option<Tracker>> {
-        if let Some(problem) = &self.problem {
+        let unopened = self.failure.load_full().map(|problem| problem.to_string());
+        if let Some(problem) = unopened.or_else(|| self.tracking.as_ref().and_then(|_| conntrack::problem())) {
             metrics.fail_open("conntrack").inc();
             tracing::warn!("{problem}");
         }
         let Some(tracking) = self.tracking else { return Ok(None) };
-        if let Some(problem) = conntrack::problem() {
-            metrics.fail_open("conntrack").inc();
-            tracing::warn!("{problem}");
-        }
         let is_device = move |address| local.load().contains(address);
-        tracking.start(is_device, observations, Arc::clone(metrics)).map(Some)
+        tracking.start(is_device, observations, Arc::clone(metrics), self.failure).map(Some)
     }
 }

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use bytes::BytesMut;
 use crossbeam_channel::Sender;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -46,6 +47,8 @@ const DATAGRAMS_PER_WAKE: usize = 1_024;
 /// lost, not this processor.
 const FLOOD_PAUSE: Duration = Duration::from_millis(50);
 const STOP_INTERVAL: Duration = Duration::from_millis(250);
+/// After a failure it is tried again: the socket cannot be opened anew once privileges are dropped.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const LIST_EVERY_NS: u64 = 60_000_000_000;
 const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// A conversation that carried less since it was told of is told of at its end.
@@ -78,6 +81,9 @@ pub fn problem() -> Option<String> {
     })
 }
 
+/// Why conversations are not followed; `None`: they are.
+pub type Failure = Arc<ArcSwapOption<String>>;
+
 /// The sockets: opened while the process may.
 pub struct Tracking {
     events: Socket,
@@ -103,7 +109,8 @@ impl Tracking {
         Ok(Self { events, lists })
     }
 
-    /// Starts the thread. `is_device` says whose conversations are told of.
+    /// Starts the thread. `is_device` says whose conversations are told of; `failure` holds why they are not followed, for as
+    /// long as that is so.
     ///
     /// # Errors
     /// No thread.
@@ -112,10 +119,11 @@ impl Tracking {
         is_device: impl Fn(IpAddr) -> bool + Send + 'static,
         observations: Sender<Observation>,
         metrics: Arc<Metrics>,
+        failure: Failure,
     ) -> io::Result<Tracker> {
         let stop = Arc::new(AtomicBool::new(false));
         let outlet = Outlet { is_device: Box::new(is_device), observations, metrics, told: HashMap::new() };
-        let worker = Worker { sockets: self, outlet, sequence: 0, stop: Arc::clone(&stop) };
+        let worker = Worker { sockets: self, outlet, sequence: 0, failure, stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name("conntrack".to_owned()).spawn(move || worker.run())?;
         Ok(Tracker { stop, thread: Some(thread) })
     }
@@ -142,6 +150,7 @@ struct Worker {
     sockets: Tracking,
     outlet: Outlet,
     sequence: u32,
+    failure: Failure,
     stop: Arc<AtomicBool>,
 }
 
@@ -152,13 +161,9 @@ impl Worker {
         let mut next_list_ns = boot_ns();
         let mut is_first = true;
         while !self.stop.load(Relaxed) {
-            match wait(&self.sockets.events).and_then(|ready| if ready { self.read(&mut buffer) } else { Ok(()) }) {
-                Ok(()) => {}
-                Err(error) => {
-                    self.outlet.metrics.fail_open("conntrack").inc();
-                    tracing::error!(%error, "connection tracking is not followed any more");
-                    return;
-                }
+            let read = wait(&self.sockets.events).and_then(|ready| if ready { self.read(&mut buffer) } else { Ok(()) });
+            if note(&self.failure, &self.outlet.metrics, read.err().as_ref()) {
+                std::thread::sleep(RETRY_PAUSE);
             }
             if boot_ns() >= next_list_ns {
                 if let Err(error) = self.list(&mut buffer, is_first) {
@@ -226,6 +231,28 @@ impl Worker {
             }
         }
     }
+}
+
+/// Says once that connection tracking is not followed, and once that it is again. Whether it is not.
+fn note(failure: &Failure, metrics: &Metrics, error: Option<&io::Error>) -> bool {
+    let had_failed = failure.load().is_some();
+    match error {
+        Some(error) if !had_failed => {
+            metrics.fail_open("conntrack").inc();
+            let what = format!(
+                "connection tracking cannot be followed: {error}; calls home and uploads of LAN devices are not looked \
+                 for until it can"
+            );
+            tracing::error!("{what}");
+            failure.store(Some(Arc::new(what)));
+        }
+        None if had_failed => {
+            tracing::info!("connection tracking is followed again");
+            failure.store(None);
+        }
+        _ => {}
+    }
+    error.is_some()
 }
 
 fn wait(socket: &Socket) -> io::Result<bool> {
@@ -300,5 +327,24 @@ impl Outlet {
             Ok(()) => self.metrics.conversations.inc(),
             Err(_) => self.metrics.conversations_lost.inc(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_for_as_long_as_it_lasts() {
+        let (failure, metrics) = (Failure::default(), Metrics::new().expect("metrics"));
+        let error = io::Error::from(io::ErrorKind::NotConnected);
+        let fail_open = metrics.fail_open("conntrack");
+        for _ in 0..3 {
+            assert!(note(&failure, &metrics, Some(&error)));
+        }
+        assert!(failure.load_full().expect("a failure").contains("cannot be followed"));
+        assert_eq!(fail_open.get(), 1, "told once");
+        assert!(!note(&failure, &metrics, None));
+        assert!(failure.load().is_none());
     }
 }

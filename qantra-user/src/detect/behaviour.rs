@@ -78,6 +78,13 @@ impl BehaviourDetectors {
         self
     }
 
+    /// Calls of LAN devices that were told before: devices, and destinations as findings name them.
+    #[must_use]
+    pub fn with_calls_told(mut self, told: impl IntoIterator<Item = (std::net::IpAddr, String)>) -> Self {
+        self.pairs.set_told(told);
+        self
+    }
+
     /// The same, when they are others than before.
     pub fn set_local(&mut self, local: LocalNetworks) {
         self.pairs.set_local(local.clone());

@@ -2,7 +2,7 @@
 //! most one a day. Honest programs poll and back up, so these are told and never acted on unless a rule of the policy names their class.
 //! It must never look at anybody but devices of the LAN.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use super::{
     AttackClass, Evidence, Finding, Measurement, Severity, ThresholdOrigin,
@@ -47,11 +47,18 @@ const DNS_QUERY_BYTES: u64 = 120;
 pub(super) struct PairDetectors {
     table: PairTable,
     local: LocalNetworks,
+    /// Devices and whom they call, told before this process began.
+    told_before: HashSet<(IpAddr, String)>,
 }
 
 impl PairDetectors {
     pub(super) fn new(seed: u64) -> Self {
-        Self { table: PairTable::new(seed), local: LocalNetworks::default() }
+        Self { table: PairTable::new(seed), local: LocalNetworks::default(), told_before: HashSet::new() }
+    }
+
+    /// Calls that need not be told again: devices, and destinations as findings name them.
+    pub(super) fn set_told(&mut self, told: impl IntoIterator<Item = (IpAddr, String)>) {
+        self.told_before = told.into_iter().collect();
     }
 
     pub(super) fn set_local(&mut self, local: LocalNetworks) {
@@ -82,11 +89,15 @@ impl PairDetectors {
                 if let Some(regularity) = regular(&config.beaconing, pair, at_ms) {
                     newly_regular = !pair.is_regular;
                     // Told at the next call: by then every pair of a device that watches others is known as regular.
-                    if !newly_regular
-                        && is_beacon(&config.beaconing, pair, device, devices, at_ms)
-                        && is_news(pair, device, at_ms)
-                    {
-                        out.push(beaconing(config, seen, pair, device, &regularity, now));
+                    if !newly_regular && !pair.is_told && is_beacon(&config.beaconing, pair, device, devices, at_ms) {
+                        pair.is_told = device.moved_habit(seen.port, regularity.median_ms, pair.first_ms)
+                            || self.told_before.contains(&(seen.source, whom(seen)));
+                        if is_news(pair, device, at_ms) {
+                            out.push(beaconing(config, seen, pair, device, &regularity, now));
+                        }
+                    }
+                    if pair.is_told {
+                        device.keeps_habit(seen.port, regularity.median_ms, at_ms);
                     }
                     pair.is_regular = true;
                 }
@@ -238,6 +249,15 @@ fn names(config: &ExfiltrationConfig, pair: &PairFlow, at_ms: u64) -> Option<Vec
     })
 }
 
+/// The destination as findings name it.
+fn whom(seen: &ConversationObservation) -> String {
+    let ConversationObservation { destination, port, transport, .. } = seen;
+    match destination {
+        IpAddr::V4(v4) => format!("{v4}:{port}/{transport}"),
+        IpAddr::V6(v6) => format!("[{v6}]:{port}/{transport}"),
+    }
+}
+
 fn measurement(name: &str, value: f64, threshold: f64) -> Measurement {
     Measurement { name: name.to_owned(), value, threshold, origin: None }
 }
@@ -252,11 +272,6 @@ fn finding(
     for measured in measurements.iter_mut().filter(|measured| measured.threshold > 0.0) {
         measured.origin = Some(ThresholdOrigin::Config { key: format!("detect.{class}") });
     }
-    let ConversationObservation { destination, port, transport, .. } = seen;
-    let whom = match destination {
-        IpAddr::V4(v4) => format!("{v4}:{port}/{transport}"),
-        IpAddr::V6(v6) => format!("[{v6}]:{port}/{transport}"),
-    };
     Finding {
         at: now,
         source: seen.source,
@@ -268,7 +283,7 @@ fn finding(
         site: None,
         evidence: Evidence {
             field: Some("destination".to_owned()),
-            value: Some(whom),
+            value: Some(whom(seen)),
             measurements,
             ..Evidence::default()
         },

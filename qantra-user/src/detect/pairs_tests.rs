@@ -55,10 +55,17 @@ fn later(by_ms: u64, told: Vec<Told>) -> Vec<Told> {
 }
 
 fn found(parts: Vec<Vec<Told>>) -> Vec<Finding> {
+    found_but_for(&[], parts)
+}
+
+/// The same by a process that knows what one before it told of the device 192.168.1.7.
+fn found_but_for(told_before: &[&str], parts: Vec<Vec<Told>>) -> Vec<Finding> {
     let mut told: Vec<Told> = parts.into_iter().flatten().collect();
     told.sort_by_key(|(at_ms, _)| *at_ms);
     let local = LocalNetworks::new(vec!["192.168.1.0/24".parse().unwrap()]);
-    let mut detectors = BehaviourDetectors::new(&DetectConfig::default(), 42).with_local(local);
+    let calls_told = told_before.iter().map(|whom| (IpAddr::from([192, 168, 1, 7]), (*whom).to_owned()));
+    let mut detectors =
+        BehaviourDetectors::new(&DetectConfig::default(), 42).with_local(local).with_calls_told(calls_told);
     let mut out = Vec::new();
     for (after_ms, seen) in told {
         let at_ms = 10_000_000 + after_ms;
@@ -198,4 +205,31 @@ fn a_service_that_many_hosts_are_asked_for_by_udp_is_a_sweep() {
     ] {
         assert!(found(vec![told]).is_empty(), "{what}");
     }
+}
+
+/// The calls of `calls`, to another address.
+fn moved(last: u8, told: Vec<Told>) -> Vec<Told> {
+    let destination = IpAddr::from([203, 0, 113, last]);
+    told.into_iter().map(|(at_ms, seen)| (at_ms, ConversationObservation { destination, ..seen })).collect()
+}
+
+#[test]
+fn a_caller_whose_name_leads_elsewhere_is_not_told_again() {
+    let first = calls(7, 443, 30 * SECOND, 40, 600);
+    let then = |gap_ms, after_ms| moved(10, later(after_ms, calls(7, 443, gap_ms, 40, 600)));
+    let after = 40 * 30 * SECOND;
+    assert_eq!(found(vec![first.clone(), then(30 * SECOND, after)]).len(), 1, "as the calls before end");
+    let whom = |found: Vec<Finding>| found.into_iter().filter_map(|one| one.evidence.value).collect::<Vec<_>>();
+    let both = ["203.0.113.9:443/tcp", "203.0.113.10:443/tcp"];
+    assert_eq!(whom(found(vec![first.clone(), then(30 * SECOND, after / 2)])), both, "beside the calls before");
+    assert_eq!(whom(found(vec![first, then(60 * SECOND, after)])), both, "with another period");
+}
+
+#[test]
+fn a_restart_tells_nothing_again() {
+    let again = || calls(7, 443, 30 * SECOND, 40, 600);
+    assert!(found_but_for(&["203.0.113.9:443/tcp"], vec![again()]).is_empty());
+    assert_eq!(found_but_for(&["203.0.113.9:8443/tcp"], vec![again()]).len(), 1, "at another port");
+    let elsewhere = moved(10, later(40 * 30 * SECOND, again()));
+    assert!(found_but_for(&["203.0.113.9:443/tcp"], vec![again(), elsewhere]).is_empty(), "and then elsewhere");
 }

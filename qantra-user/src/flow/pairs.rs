@@ -111,6 +111,24 @@ impl Worth for Destination {
     }
 }
 
+/// A regular caller of a device that was told of: at which port, how often, and when it called last (ms since boot).
+#[derive(Debug, Clone, Copy, Default)]
+struct Habit {
+    port: u16,
+    median_ms: u32,
+    last_ms: u64,
+}
+
+impl Habit {
+    /// Timers drift and are jittered; half as often is another habit.
+    fn is_like(&self, port: u16, median_ms: u32) -> bool {
+        self.last_ms > 0 && self.port == port && self.median_ms.abs_diff(median_ms) <= self.median_ms / 4
+    }
+}
+
+/// Habits that are kept of a device.
+const HABITS: usize = 4;
+
 /// What is usual for a device.
 #[derive(Debug, Clone, Default)]
 pub struct Device {
@@ -122,6 +140,7 @@ pub struct Device {
     regular: Distinct<DAY_MS, 1>,
     asked_fast: Distinct<TEN_SECONDS_MS, 4>,
     asked_medium: Distinct<TEN_MINUTES_MS, 4>,
+    habits: [Habit; HABITS],
     usual_kib: u32,
     slot: u64,
     slot_kib: u32,
@@ -162,6 +181,22 @@ impl Device {
     #[must_use]
     pub fn asked_10min(&self, at_ms: u64) -> u32 {
         self.asked_medium.estimate(at_ms)
+    }
+
+    /// A habit that was told of goes on; of more than are kept the one that is silent longest is forgotten.
+    pub fn keeps_habit(&mut self, port: u16, median_ms: u32, at_ms: u64) {
+        let known = self.habits.iter().position(|habit| habit.is_like(port, median_ms));
+        let oldest = || (0..HABITS).min_by_key(|at| self.habits[*at].last_ms).unwrap_or(0);
+        let at = known.unwrap_or_else(oldest);
+        self.habits[at] = Habit { port, median_ms, last_ms: at_ms };
+    }
+
+    /// Whether calls that began then are a habit that was told of, at another address: names lead elsewhere from day to day. The
+    /// calls before must have ended as these began; who calls beside them is somebody else.
+    #[must_use]
+    pub fn moved_habit(&self, port: u16, median_ms: u32, first_ms: u64) -> bool {
+        let ended = |habit: &Habit| habit.last_ms < first_ms + u64::from(median_ms);
+        self.habits.iter().any(|habit| habit.is_like(port, median_ms) && ended(habit))
     }
 
     fn sent(&mut self, at_ms: u64, kib_10min: u32) {

@@ -1,5 +1,7 @@
 //! Reading back.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use super::{Store, StoreError, write::signed};
 use crate::{
     config::parse_net,
     decide::{Decision, DecisionId},
+    detect::AttackClass,
     enforce::{AllowEntry, BanHits, DecisionHits},
     learn::Sample,
 };
@@ -110,6 +113,22 @@ impl Store {
             requests.into_iter().any(|request| request.id == request_id)
         };
         Ok(rows.filter_map(Result::ok).filter(|stored| is_meant(&stored.decision)).collect())
+    }
+
+    /// Devices whose calls were told, and whom they call, newest first: no more than so many.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn calls_told(&self, limit: u32) -> Result<Vec<(IpAddr, String)>, StoreError> {
+        let class = AttackClass::Beaconing;
+        let sql =
+            format!("SELECT {COLUMNS} FROM decisions WHERE instr(body, ?1) > 0 ORDER BY created_ms DESC LIMIT ?2");
+        let reader = self.reader.lock();
+        let mut statement = reader.prepare_cached(&sql)?;
+        let rows = statement.query_map((format!("\"{class}\""), limit), stored)?;
+        let findings = rows.filter_map(Result::ok).flat_map(|stored| stored.decision.findings);
+        let calls = findings.filter(|finding| finding.class == class);
+        Ok(calls.filter_map(|finding| Some((finding.source, finding.evidence.value?))).collect())
     }
 
     /// What was labelled, oldest first.
