@@ -18,9 +18,9 @@ const COMPARED: u64 = 20;
 /// How long the shadow may take to look at them.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A site about databases: what is searched there looks like an attack and is none.
+/// A site about databases: what is searched there looks like an attack and is none. Of tables that no golden attack names.
 fn lesson(number: u32) -> String {
-    let table = ["orders", "users", "items", "prices", "stock"][number as usize % 5];
+    let table = ["books", "authors", "items", "prices", "stock"][number as usize % 5];
     format!("x' union all select name, concat(id, {number}), null from {table} -- -")
 }
 

@@ -11,6 +11,7 @@ that nobody saw, of an application, by a tool. The same advertisers are on sever
 import argparse
 import json
 import multiprocessing
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ class Measured:
             at[self.data.origin == group] = self.threshold(group)
         own = np.isin(self.data.origin, groups)
         padded = own & self.data.padded
-        own &= ~padded
+        own &= ~self.data.made
         row = {}
         for picked, name, rate in ((own & self.data.malicious, "malicious", "tpr"), (own & ~self.data.malicious, "benign", "fpr")):
             if not picked.any():
@@ -100,7 +101,7 @@ class Measured:
 
     def by_class(self):
         """Of bare payloads of public lists how many are found, by class: each at the thresholds of its own origin."""
-        own = self.data.malicious & ~self.data.padded & np.array([row["kind"] == "payload" and row["origin"] not in judge.GENERATED for row in self.data.rows])
+        own = self.data.malicious & ~self.data.made & np.array([row["kind"] == "payload" and row["origin"] not in judge.GENERATED for row in self.data.rows])
         at = np.zeros((len(self.data.rows), 2))
         for origin in sorted(set(self.data.origin[own])):
             at[self.data.origin == origin] = self.threshold(origin)
@@ -168,7 +169,7 @@ def main():
     parser.add_argument("--json", help="write the table to this file, too")
     options = parser.parse_args()
     data = request.Data(options.features, options.without, options.whole)
-    measured = Measured(data, options, lambda line: print(line, flush=True))
+    measured = Measured(data, options, lambda line: print(line, file=sys.stderr, flush=True))
     table, classes = measured.table(), measured.by_class()
     print("\n" + rendered(table, options) + "\n\n" + rendered_classes(classes))
     if options.json:

@@ -124,7 +124,8 @@ def grafts(data, fields, rng):
 def weights(data, rows):
     """Square roots, so that a large source does not drown a small one; benign ones weigh twice what malicious ones do. Honest
     requests count by origin: the lab's applications together as one, as their people type the same."""
-    of = [(data.rows[i]["source"] if data.malicious[i] else request.hand_of(data.rows[i]["source"]), data.malicious[i]) for i in rows]
+    source = lambda row: (row["source"], row["made_as"]) if row["label"] == "malicious" else request.hand_of(row["source"])
+    of = [(source(data.rows[i]), data.malicious[i]) for i in rows]
     count = Counter(of)
     weight = np.array([count[one] ** -0.5 for one in of])
     bad = data.malicious[rows]
@@ -137,7 +138,7 @@ class Judge:
     """Both ensembles, fitted on the rows of all origins but one."""
 
     def __init__(self, data, table, graft, without=None):
-        rows = np.flatnonzero((data.origin != without) & ~data.padded)
+        rows = np.flatnonzero((data.origin != without) & (data.host != without) & ~data.padded)
         (of, into, *_), grafted = graft
         used = np.flatnonzero((data.origin[of] != without) & (data.origin[into] != without))
         weight, y = weights(data, rows), data.malicious[rows]
@@ -164,7 +165,7 @@ def calibration(data, odds):
     lines = []
     families = origins.families(data.origin)
     for own in odds.T:
-        rows = np.flatnonzero(~np.isin(families, GENERATED) & ~data.padded & np.isfinite(own))
+        rows = np.flatnonzero(~np.isin(families, GENERATED) & ~data.made & np.isfinite(own))
         family = [(families[i], data.malicious[i]) for i in rows]
         count = Counter(family)
         weight = np.array([1 / max(count[one], FULL_WEIGHT) for one in family])

@@ -36,6 +36,8 @@ LENGTH_PRIOR = 4.0  # as in model/gate.rs
 HIDDEN = 64
 # Most requests of one source, and of one source and class: payload lists repeat one trick a thousand times.
 BENIGN_ROWS_MAX, MALICIOUS_ROWS_MAX = 5000, 1200
+# The same of payloads that were put into honest texts.
+BURIED_ROWS_MAX = 300
 # Most benign fields of one source and kind that are learnt from.
 BENIGN_MAX = 3000
 # Benign fields that the classifier learns from: those that the gate finds worst, and some by chance.
@@ -87,20 +89,28 @@ class Data:
         rows = [row for row in rows if not row["source"].startswith(tuple(without)) and not self.is_mislabelled(row)]
         # A tool that asks for one path after the other is told by its behaviour: no single request of it is an attack.
         rows = [row for row in rows if not (row["source"].startswith("lab-") and row["class"] == "scanner")]
-        most = {"benign": BENIGN_ROWS_MAX, "malicious": MALICIOUS_ROWS_MAX}
+        most = {"benign": BENIGN_ROWS_MAX, "malicious": MALICIOUS_ROWS_MAX, "buried": BURIED_ROWS_MAX}
         groups = {}
         for row in rows:
-            row["padded"] = row["id"].startswith("padded-")
-            groups.setdefault((row["source"], row["label"], row["class"], row["padded"]), []).append(row)
+            row["made_as"] = next((kind for kind in ("padded", "buried") if row["id"].startswith(f"{kind}-")), "")
+            groups.setdefault((row["source"], row["label"], row["class"], row["made_as"]), []).append(row)
         rng = np.random.default_rng(6)
-        self.rows = [group[i] for (_, label, *_), group in groups.items() for i in np.sort(rng.permutation(len(group))[: most[label]])]
+        self.rows = []
+        for (_, label, _, made_as), group in groups.items():
+            self.rows += [group[i] for i in np.sort(rng.permutation(len(group))[: most.get(made_as, most[label])])]
         self.keep_used()
         for row in self.rows:
             row["fields"] = np.array(list(dict.fromkeys(row["fields"])), dtype=np.int64)
         self.origin = origins.origins_of(self.rows, self.text, whole)
         for row, origin in zip(self.rows, self.origin):
             row["origin"] = origin
-        self.padded = np.array([row["padded"] for row in self.rows])
+        # Of a payload that was put into another's request, whose that is: it is left out with either.
+        of_source = {row["source"]: row["origin"] for row in self.rows if row["label"] == "benign"}
+        for row in self.rows:
+            row["host"] = of_source.get(row["id"].rpartition("-into-")[2], "") if row["made_as"] == "buried" else ""
+        self.host = np.array([row["host"] for row in self.rows])
+        self.padded = np.array([row["made_as"] == "padded" for row in self.rows])
+        self.made = np.array([row["made_as"] != "" for row in self.rows])
         self.malicious = np.array([row["label"] == "malicious" for row in self.rows])
         self.make_windows()
 
@@ -376,9 +386,14 @@ def score_fields(data, weights, bias, model, fields):
     return best[fields] + bias, probabilities, data.steps(fields, window[fields])
 
 
+def fitted(data, without=None):
+    """The rows that models are fitted on, those of one origin left out."""
+    return [row for row in data.rows if row["made_as"] != "padded" and without not in (row["origin"], row["host"])]
+
+
 def one_origin_out(data, origin):
     """The fields of one origin's rows, their scores and probabilities by models that have not seen it."""
-    split = Split(data, [row for row in data.rows if row["origin"] != origin and not row["padded"]])
+    split = Split(data, fitted(data, origin))
     weights, bias, _ = fit_gate(data, split)
     model = fit_classifier(data, split, weights, bias)
     fields = np.unique(np.concatenate([data.rows[i]["fields"] for i in np.flatnonzero(data.origin == origin)]))

@@ -32,7 +32,7 @@ def shifted(lines, odds):
 
 def of_files(files, data, options, measured, thresholds, at):
     """Entries of the manifest."""
-    counts = Counter((row["source"], row["label"]) for row in data.rows if not row["padded"])
+    counts = Counter((row["source"], row["label"]) for row in data.rows if row["made_as"] != "padded")
     lists = [f"{source}: {count} {label}" for (source, label), count in sorted(counts.items())]
     lists += [f"{Path(name).name}: sha256 {hashlib.sha256(Path(name).read_bytes()).hexdigest()}" for name in options.made_of]
     kept = lambda prefixes: {origin: {key: value for key, value in row.items() if key.startswith(prefixes)} for origin, row in measured.items()}
@@ -84,7 +84,7 @@ def main():
     thresholds, rows, grafted, _ = measured.tables()
     models = judge.Judge(data, rows, (measured.graft, grafted))
     lines, at = shifted(judge.calibration(data, measured.odds), measured.threshold())
-    split = request.Split(data, [row for row in data.rows if not row["padded"]])
+    split = request.Split(data, request.fitted(data))
     weights, bias, step = request.fit_gate(data, split)
     classifier = request.fit_classifier(data, split, weights, bias)
     # The file holds the sum alone, so the bias goes into the thresholds.

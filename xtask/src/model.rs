@@ -6,7 +6,7 @@ mod source;
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -152,7 +152,8 @@ pub fn by_origin(json: bool) -> Result<()> {
     if !json {
         return process::run(&mut command);
     }
-    process::stdout(&mut command)?;
+    // How far it is goes to standard error.
+    process::run(command.stdout(Stdio::null()))?;
     print!("{}", std::fs::read_to_string(&table).with_context(|| table.display().to_string())?);
     Ok(())
 }
@@ -169,7 +170,7 @@ fn features(python: &Path, data: &Path, work: &Path, recorded: Option<&Path>) ->
     }
     let (shared, padded) = (shared(data), work.join("padded.jsonl"));
     let file = std::fs::File::create(&padded).with_context(|| padded.display().to_string())?;
-    process::run(script(python, "padded.py").arg(&shared).stdout(file))?;
+    process::run(script(python, "padded.py").arg(&shared).args(recorded).stdout(file))?;
     let example = ["run", "--quiet", "--package", "qantra-user", "--example", "request_features", "--"];
     let mut command = process::cargo();
     command.args(example).arg(work).arg(crs::find(None)?).arg(&shared);

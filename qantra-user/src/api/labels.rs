@@ -82,6 +82,8 @@ async fn label(State(shared): State<Shared>, bytes: Bytes) -> Response {
 }
 
 fn label_now(control: &dyn Control, new: &NewLabel, now: Now) -> Result<Labelled, ControlError> {
+    // A block page may be answered faster than its decision reaches the disk.
+    control.store().flush()?;
     let found = find(control, &new.id)?;
     let sketcher = control.sketcher();
     let (mut samples, mut warnings) = (Vec::new(), Vec::new());

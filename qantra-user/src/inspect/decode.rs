@@ -222,9 +222,21 @@ pub(super) fn json_string(bytes: &mut [u8]) -> usize {
     write
 }
 
+/// Where base64 of something worth opening begins: all of the bytes, or what follows `;base64,` of an embedded document
+/// (RFC 2397).
+pub(super) fn base64_at(bytes: &[u8]) -> Option<usize> {
+    const MARK: &[u8] = b";base64,";
+    let is_mark = |at: &usize| bytes[*at..].get(..MARK.len()).is_some_and(|part| part.eq_ignore_ascii_case(MARK));
+    if may_be_base64(bytes) {
+        return Some(0);
+    }
+    let embedded = memchr::memchr_iter(b';', bytes).find(is_mark)? + MARK.len();
+    may_be_base64(&bytes[embedded..]).then_some(embedded)
+}
+
 /// Whether bytes look like base64 of something worth opening: long enough, only its alphabets, and not just a word,
 /// a number or a hexadecimal string.
-pub(super) fn may_be_base64(bytes: &[u8]) -> bool {
+fn may_be_base64(bytes: &[u8]) -> bool {
     let bytes = bytes.trim_ascii();
     if bytes.len() < 16 {
         return false;
@@ -306,7 +318,7 @@ fn put_char(bytes: &mut [u8], at: usize, code: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{base64, escapes, form, is_mostly_text, json_string, may_be_base64, percent};
+    use super::{base64, base64_at, escapes, form, is_mostly_text, json_string, may_be_base64, percent};
 
     fn check(decoder: fn(&mut [u8]) -> usize, input: &[u8], expected: &[u8]) {
         let mut bytes = input.to_vec();
@@ -335,6 +347,8 @@ mod tests {
         assert!(!may_be_base64(b"hello"));
         assert!(!may_be_base64(b"0123456789abcdef0123456789abcdef"));
         assert!(!may_be_base64(b"what is the best pizza?"));
+        assert_eq!(base64_at(b"data:text/html;charset=x;Base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg=="), Some(32));
+        assert_eq!(base64_at(b"a;base64,b;c"), None);
     }
 
     #[test]

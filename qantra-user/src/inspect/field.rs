@@ -326,9 +326,12 @@ impl Fields {
                 self.bytes.truncate(start);
             }
         }
-        if kind != FieldKind::Path && depth < DEPTH_MAX && decode::may_be_base64(&self.bytes[value.clone()]) {
+        if kind != FieldKind::Path
+            && depth < DEPTH_MAX
+            && let Some(at) = decode::base64_at(&self.bytes[value.clone()])
+        {
             let start = self.bytes.len();
-            self.bytes.extend_from_within(value);
+            self.bytes.extend_from_within(value.start + at..value.end);
             self.decode_last(start, decode::base64);
             if self.bytes.len() > start && decode::is_mostly_text(&self.bytes[start..]) {
                 self.push_staged(kind, name.clone(), start, Encoding::Percent, depth + 1);
