@@ -1,6 +1,8 @@
 //! Enters: bytes of a field. Leaves: the same bytes decoded in place, never longer than before. No decoder may fail:
 //! what is not validly encoded stays as it is, as it does in lenient applications.
 
+use std::ops::Range;
+
 /// Undoes percent-encoding and `+`, as `application/x-www-form-urlencoded` has it (WHATWG URL, 5.1).
 pub(super) fn form(bytes: &mut [u8]) -> usize {
     for byte in bytes.iter_mut().filter(|byte| **byte == b'+') {
@@ -222,16 +224,20 @@ pub(super) fn json_string(bytes: &mut [u8]) -> usize {
     write
 }
 
-/// Where base64 of something worth opening begins: all of the bytes, or what follows `;base64,` of an embedded document
-/// (RFC 2397).
-pub(super) fn base64_at(bytes: &[u8]) -> Option<usize> {
+/// Where base64 of something worth opening stands: all of the bytes, or what follows a `;base64,` of an embedded document
+/// (RFC 2397), up to what is no base64. Each such part ends before the next mark, so all are looked at once.
+pub(super) fn base64_in(bytes: &[u8]) -> Option<Range<usize>> {
     const MARK: &[u8] = b";base64,";
     let is_mark = |at: &usize| bytes[*at..].get(..MARK.len()).is_some_and(|part| part.eq_ignore_ascii_case(MARK));
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b' ');
     if may_be_base64(bytes) {
-        return Some(0);
+        return Some(0..bytes.len());
     }
-    let embedded = memchr::memchr_iter(b';', bytes).find(is_mark)? + MARK.len();
-    may_be_base64(&bytes[embedded..]).then_some(embedded)
+    memchr::memchr_iter(b';', bytes).filter(is_mark).find_map(|at| {
+        let start = at + MARK.len();
+        let length = bytes[start..].iter().take_while(|byte| is_digit(byte)).count();
+        may_be_base64(&bytes[start..start + length]).then_some(start..start + length)
+    })
 }
 
 /// Whether bytes look like base64 of something worth opening: long enough, only its alphabets, and not just a word,
@@ -318,7 +324,7 @@ fn put_char(bytes: &mut [u8], at: usize, code: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{base64, base64_at, escapes, form, is_mostly_text, json_string, may_be_base64, percent};
+    use super::{base64, base64_in, escapes, form, is_mostly_text, json_string, may_be_base64, percent};
 
     fn check(decoder: fn(&mut [u8]) -> usize, input: &[u8], expected: &[u8]) {
         let mut bytes = input.to_vec();
@@ -347,8 +353,15 @@ mod tests {
         assert!(!may_be_base64(b"hello"));
         assert!(!may_be_base64(b"0123456789abcdef0123456789abcdef"));
         assert!(!may_be_base64(b"what is the best pizza?"));
-        assert_eq!(base64_at(b"data:text/html;charset=x;Base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg=="), Some(32));
-        assert_eq!(base64_at(b"a;base64,b;c"), None);
+        let embedded = |around: [&str; 2]| {
+            let text = [around[0], "PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg", around[1]].concat();
+            base64_in(text.as_bytes()).map(|part| text[part].to_owned())
+        };
+        let expected = Some("PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg".to_owned());
+        assert_eq!(embedded(["data:text/html;charset=x;Base64,", "=="]), expected);
+        assert_eq!(embedded(["<iframe src=\"data:text/html;base64,", "==\">"]), expected);
+        assert_eq!(embedded([";base64,!;base64,;base64,", ";base64,"]), expected, "decoys around it");
+        assert_eq!(base64_in(b"a;base64,b;c"), None);
     }
 
     #[test]

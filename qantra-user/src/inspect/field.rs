@@ -328,10 +328,10 @@ impl Fields {
         }
         if kind != FieldKind::Path
             && depth < DEPTH_MAX
-            && let Some(at) = decode::base64_at(&self.bytes[value.clone()])
+            && let Some(part) = decode::base64_in(&self.bytes[value.clone()])
         {
             let start = self.bytes.len();
-            self.bytes.extend_from_within(value.start + at..value.end);
+            self.bytes.extend_from_within(value.start + part.start..value.start + part.end);
             self.decode_last(start, decode::base64);
             if self.bytes.len() > start && decode::is_mostly_text(&self.bytes[start..]) {
                 self.push_staged(kind, name.clone(), start, Encoding::Percent, depth + 1);
